@@ -1,0 +1,38 @@
+# One virtual environment, .venv, serves every target; it is made on first use and again when pyproject.toml changes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check wheel
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+
+demo: .venv/.installed ## install what is needed into .venv, then run the main job on embedded data (no download of data)
+	$(BIN)/purer demo
+
+test: .venv/.installed ## install what is needed into .venv, then run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/.installed ## formatting, lint and strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT \
+	  && $(BIN)/python -m venv "$$folder/venv" \
+	  && "$$folder/venv/bin/pip" install --quiet dist/*.whl \
+	  && mkdir "$$folder/empty" && cd "$$folder/empty" && ../venv/bin/purer demo
+
+.venv/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null \
+	  || { echo "Python 3.11 or newer is needed, but there is no '$(PYTHON)'. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed,\
+	 but $(PYTHON) is %d.%d. Name a newer one: make PYTHON=python3.12 ..." % (v[0], v[1]))'
+	@echo "Installing into .venv (once; PyTorch is large, so this takes a minute or more)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
