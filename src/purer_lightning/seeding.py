@@ -10,7 +10,7 @@ import torch
 
 def derived_seed(seed: int, purpose: str, *counters: int) -> int:
     """Return a 63-bit seed that differs wherever the seed, the purpose or any counter differs."""
-    key = "/".join([str(seed), purpose, *map(str, counters)])
+    key = repr((seed, purpose, counters))  # unambiguous, unlike a join
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -1,0 +1,56 @@
+"""Configurations by bare name: looked for as a path, then in experiments/, then among those in the package."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from purer_lightning.errors import PurerError, nearest
+
+
+def bundled_configs() -> dict[str, Path]:
+    """Return the package's configurations by name, such as ``baselines/random.yaml``."""
+    folder = Path(str(files("purer_lightning"))) / "configs"
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def find_config(name: str) -> str:
+    """Return the path of a configuration.
+
+    Raises:
+        PurerError: there is none of that name; the sentence lists the names there are.
+    """
+    bundled = bundled_configs()
+    for path in (Path(name), Path("experiments") / name, bundled.get(name, Path(name))):
+        if path.is_file():
+            return str(path)
+    raise PurerError(
+        f"There is no configuration '{name}': not as a file, not in experiments/, and not among the bundled ones "
+        f"({', '.join(bundled)}).{nearest(name, bundled)}"
+    )
+
+
+def resolve_configs(words: list[str]) -> list[str]:
+    """Replace what follows --config (or stands in --config=...) by the path that ``find_config`` finds."""
+    resolved: list[str] = []
+    for word in words:
+        if resolved and resolved[-1] == "--config":
+            resolved.append(find_config(word))
+        elif word.startswith("--config="):
+            resolved.append(f"--config={find_config(word.removeprefix('--config='))}")
+        else:
+            resolved.append(word)
+    return resolved
+
+
+def list_configs() -> None:
+    """Print the bundled configurations, each with its first comment line."""
+    for name, path in bundled_configs().items():
+        print(f"{name:<34} {path.read_text().splitlines()[0].lstrip('# ')}")
+
+
+def show_config(name: str) -> None:
+    """Print one configuration.
+
+    Args:
+        name: such as cifar_fs.yaml.
+    """
+    print(Path(find_config(name)).read_text(), end="")

@@ -1,0 +1,6 @@
+"""Callbacks. None but SynthesisCallback may change a result."""
+
+from purer_lightning.callbacks.gallery import GalleryCallback
+from purer_lightning.callbacks.synthesis import SynthesisCallback
+
+__all__ = ["GalleryCallback", "SynthesisCallback"]

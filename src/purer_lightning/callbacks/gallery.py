@@ -1,0 +1,33 @@
+"""GalleryCallback: the bank as a picture at the end of training."""
+
+from pathlib import Path
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from purer_lightning.report.gallery import save_gallery
+from purer_lightning.training import PurerModule
+
+
+class GalleryCallback(Callback):
+    """Writes ``pseudo_images.png`` into the run folder when training ends.
+
+    Args:
+        classes: at most this many classes, spread evenly over the bank.
+        images: at most this many images a class.
+    """
+
+    def __init__(self, classes: int = 20, images: int = 10) -> None:
+        self.classes = classes
+        self.images = images
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the picture."""
+        if not isinstance(pl_module, PurerModule):
+            return
+        names = [known.name for known in pl_module.pool.classes]
+        chosen = [round(i * (len(names) - 1) / max(1, self.classes - 1)) for i in range(min(self.classes, len(names)))]
+        pictures = pl_module.pool.normalisation.undo(pl_module.bank.images.detach().cpu()[chosen, : self.images])
+        path = Path(trainer.default_root_dir) / "pseudo_images.png"
+        save_gallery(pictures, [names[position] for position in chosen], path, f"after {trainer.global_step} updates")

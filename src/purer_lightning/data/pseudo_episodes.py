@@ -1,0 +1,186 @@
+"""PseudoEpisodeDataModule: pseudo episodes from the image bank to train on, real ones to validate and test on."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.episode import Episode, EpisodePlan, draw_plan
+from purer_lightning.errors import PurerError
+from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.pool.teachers import Pool, load_pool
+from purer_lightning.seeding import generator
+
+
+class UpdatePlan(NamedTuple):
+    """What one meta-update draws: its meta-batch, and the one fresh episode of an adversarial data step."""
+
+    meta_batch: EpisodePlan
+    adversarial: EpisodePlan
+
+
+class PseudoEpisodeDataModule(LightningDataModule):
+    """Owns the dynamic dataset and says which of its images make up the episodes of each meta-update.
+
+    Training batches are plans, not images: the images change in the very update that uses them.
+
+    Args:
+        dataset: prepared data set for validation and test; its images are never used in training.
+        pool: folder of the pool.
+        root: folder of the prepared data sets.
+        way: classes an episode.
+        shot: support images a class.
+        query: query images a class; 15 in the paper's protocol.
+        images_per_class: images a class in the bank; None makes it shot + query, as in the released code.
+        episodes_per_update: the meta-batch; 4 in the released code.
+        updates_per_epoch: meta-updates between two validations; 200 in the released code.
+        validation_episodes: fixed episodes of meta-val.
+        test_episodes: fixed episodes of the split to be tested.
+        test_split: "val" is for choosing settings, "test" for the one final figure.
+        num_workers: worker processes that fetch real episodes.
+        seed: every draw follows from it; linked to the run's seed.
+
+    Attributes:
+        teachers: the pool; loaded for training only.
+        bank: the image bank; put here by the SynthesisCallback.
+    """
+
+    teachers: Pool
+    bank: ImageBank
+
+    def __init__(
+        self,
+        dataset: str = "cifar_fs",
+        pool: str = "pools/cifar_fs",
+        root: str = "data",
+        way: int = 5,
+        shot: int = 1,
+        query: int = 15,
+        images_per_class: int | None = None,
+        episodes_per_update: int = 4,
+        updates_per_epoch: int = 200,
+        validation_episodes: int = 200,
+        test_episodes: int = 600,
+        test_split: Literal["val", "test"] = "test",
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.pool, self.root = dataset, pool, root
+        self.way, self.shot, self.query = way, shot, query
+        self.images_per_class = shot + query if images_per_class is None else images_per_class
+        self.episodes_per_update, self.updates_per_epoch = episodes_per_update, updates_per_epoch
+        self.validation_episodes, self.test_episodes = validation_episodes, test_episodes
+        self.test_split, self.num_workers, self.seed = test_split, num_workers, seed
+        self._first_update = 0
+
+    def setup(self, stage: str) -> None:
+        """Load the pool for ``fit``; for validation and test alone its description is enough."""
+        manifest = read_manifest(self.pool)
+        self.channels, self.image_size = manifest.channels, manifest.image_size
+        self.normalisation = manifest.normalisation
+        if stage == "fit":
+            self.teachers = load_pool(self.pool)
+            self._check_bank()
+
+    def _check_bank(self) -> None:
+        known = len(self.teachers.classes)
+        if self.way > known:
+            raise PurerError(
+                f"Expected way to be at most the {known} classes that the pool in '{self.pool}' knows, but got "
+                f"{self.way}; lower data.way."
+            )
+        if self.shot + self.query > self.images_per_class:
+            raise PurerError(
+                f"An episode needs shot + query = {self.shot} + {self.query} = {self.shot + self.query} distinct "
+                f"images a class, but the bank holds images_per_class = {self.images_per_class}; raise "
+                f"data.images_per_class."
+            )
+
+    def make_bank(self) -> ImageBank:
+        """Make the bank for the pool's classes and keep it."""
+        names = [f"{known.dataset}/{known.id}" for known in self.teachers.classes]
+        self.bank = ImageBank(names, self.images_per_class, self.channels, self.image_size, self.seed)
+        return self.bank
+
+    def plan(self, update: int) -> UpdatePlan:
+        """Draw what meta-update number ``update`` (from 0) uses; classes from all of the pool, mixing teachers."""
+        counts = torch.full((len(self.teachers.classes),), self.images_per_class)
+        shape = (self.way, self.shot, self.query, update)
+        return UpdatePlan(
+            draw_plan(counts, self.episodes_per_update, *shape, generator(self.seed, "meta-batch", update)),
+            draw_plan(counts, 1, *shape, generator(self.seed, "adversarial episode", update)),
+        )
+
+    def train_dataloader(self) -> DataLoader[UpdatePlan]:
+        """Plans of consecutive meta-updates; in this process, since drawing one costs less than a millisecond."""
+        updates = _UpdateSampler(self.updates_per_epoch, self._first_update)
+        return DataLoader(_Plans(self), sampler=updates, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[list[Episode]]:
+        """The fixed episodes of meta-val."""
+        return self._real_episodes("val", self.validation_episodes)
+
+    def test_dataloader(self) -> DataLoader[list[Episode]]:
+        """The fixed episodes of ``test_split``."""
+        return self._real_episodes(self.test_split, self.test_episodes)
+
+    def _real_episodes(self, split: str, episodes: int) -> DataLoader[list[Episode]]:
+        images = self._open(split)
+        dataset = RealEpisodes(images, self.normalisation, self.way, self.shot, self.query, episodes, self.seed)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        # Strided ids instead of Lightning's sampler, which pads with repeated episodes.
+        own = range(rank, episodes, world)
+        return DataLoader(dataset, sampler=own, batch_size=1, collate_fn=list, num_workers=self.num_workers)  # type: ignore[arg-type]
+
+    def _open(self, split: str) -> ImageSplit:
+        images = open_split(self.root, self.dataset, split)
+        if (images.channels, images.image_size) != (self.channels, self.image_size):
+            raise PurerError(
+                f"The pool in '{self.pool}' is for images of {self.channels} x {self.image_size} x {self.image_size}, "
+                f"but '{self.dataset}' in '{self.root}' has {images.channels} x {images.image_size} x "
+                f"{images.image_size}; choose another data.dataset or data.pool."
+            )
+        return images
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the next meta-update, so that a resumed run does not draw earlier episodes again."""
+        return {"update": self.trainer.global_step if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue at the saved meta-update."""
+        self._first_update = state_dict["update"]
+
+
+class _Plans(Dataset[UpdatePlan]):
+    """Item u is the plan of meta-update u."""
+
+    def __init__(self, data: PseudoEpisodeDataModule) -> None:
+        self.data = data
+
+    def __getitem__(self, update: int) -> UpdatePlan:
+        return self.data.plan(update)
+
+
+class _UpdateSampler(Sampler[int]):
+    """Numbers of meta-updates, epoch after epoch; Lightning calls ``set_epoch``."""
+
+    def __init__(self, updates_per_epoch: int, first_update: int) -> None:
+        self.updates_per_epoch = updates_per_epoch
+        self.first_update = first_update
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.updates_per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * self.updates_per_epoch
+        return iter(range(max(start, self.first_update), start + self.updates_per_epoch))

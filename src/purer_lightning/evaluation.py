@@ -1,0 +1,194 @@
+"""IcfilEvaluation: score a meta-model, or any baseline, on fixed real episodes, without and with ICFIL.
+
+It knows no bank, no teacher and no curriculum, so nothing of training can leak into a number.
+"""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from purer_lightning.calibration import CalibrationSettings, calibrate
+from purer_lightning.episode import Episode
+from purer_lightning.errors import PurerError
+from purer_lightning.learners.base import Learner, episode_accuracy
+from purer_lightning.metrics import EpisodeAccuracy, interval
+
+PLAIN, ICFIL = "plain", "icfil"
+
+
+class IcfilEvaluation(LightningModule):
+    """Adapt to each episode's support set, optionally calibrate, score the query set.
+
+    Args:
+        learner: the meta-model or baseline, the same class and settings as in training.
+        calibration: ICFIL's settings; left out for learners whose adaptation has no weights to calibrate.
+        report_at: numbers of episodes at which to report, each the first so many of the same list; 600 to compare
+            with the literature, 2,000 to decide. Those larger than the list are left out; the whole list is always in.
+        seed: every draw follows from it; linked to the run's seed.
+        run: folder for results.json and episodes.csv; linked to the run folder.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        calibration: CalibrationSettings | None = None,
+        report_at: list[int] | None = None,
+        seed: int = 0,
+        run: str = "runs/evaluation",
+    ) -> None:
+        super().__init__()
+        self.learner = learner
+        self.calibration = calibration or CalibrationSettings()
+        self.report_at = report_at or [600, 2000]
+        self.seed = seed
+        self.run = Path(run)
+        methods = [PLAIN, ICFIL] if self.calibration.enabled and learner.calibratable else [PLAIN]
+        self.accuracies = torch.nn.ModuleDict({method: EpisodeAccuracy() for method in methods})
+        self.results: dict[str, Any] = {}
+        self._started = 0.0
+
+    def test_step(self, episodes: list[Episode], batch_idx: int) -> None:
+        """Score each episode of the batch by itself; no episode sees another."""
+        del batch_idx
+        self._check_gradients()
+        for episode in episodes:
+            with torch.enable_grad():
+                scores = self.score(episode)
+            for method, accuracy in scores.items():
+                self._accuracy(method).update(episode.id, accuracy)
+
+    def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
+        """The same on meta-val, for choosing settings."""
+        self.test_step(episodes, batch_idx)
+
+    def score(self, episode: Episode) -> dict[str, Tensor]:
+        """Return the accuracy on one episode by method, scalars in 0 to 1."""
+        fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
+        scores = {PLAIN: episode_accuracy(self.learner, episode, fast)}
+        if ICFIL in self.accuracies:
+            calibrated = calibrate(
+                self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
+            )
+            scores[ICFIL] = episode_accuracy(self.learner, episode, calibrated)
+        return scores
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/accuracy and test/ci95 (and those of ICFIL), write results.json and episodes.csv."""
+        self._report("test")
+
+    def on_validation_epoch_end(self) -> None:
+        """The same for meta-val, under val/."""
+        self._report("val")
+
+    def _report(self, stage: str) -> None:
+        by_method: dict[str, Tensor] = {}
+        for method in self.accuracies:
+            ids, accuracies = self._accuracy(method).compute()
+            self._accuracy(method).reset()
+            by_method[method] = accuracies.cpu()
+        self.results = self.describe() | {"minutes": (time.monotonic() - self._started) / 60}
+        self.results["results"] = summarise(by_method, self.report_at)
+        final = self.results["results"][-1]
+        self.log_dict({f"{stage}/accuracy": final[PLAIN]["mean"], f"{stage}/ci95": final[PLAIN]["ci95"]})
+        if ICFIL in final:
+            self.log_dict(
+                {f"{stage}/icfil_accuracy": final[ICFIL]["mean"], f"{stage}/icfil_ci95": final[ICFIL]["ci95"]}
+            )
+        if self.trainer.is_global_zero and not self.trainer.sanity_checking:
+            self._write(ids.cpu(), by_method)
+
+    def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:
+        self.run.mkdir(parents=True, exist_ok=True)
+        (self.run / "results.json").write_text(json.dumps(self.results, indent=2) + "\n")
+        with (self.run / "episodes.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["episode", *by_method])
+            columns = [accuracies.tolist() for accuracies in by_method.values()]
+            writer.writerows(zip(ids.tolist(), *columns, strict=True))
+
+    def describe(self) -> dict[str, Any]:
+        """What was scored and how, in plain types: enough to tell two results apart."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
+        calibrated = ICFIL in self.accuracies
+        return {
+            "meta_model": self.learner.describe(),
+            "transductive": self.learner.batchnorm == "transductive",
+            "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
+            "dataset": data.dataset,
+            "split": "val" if self.trainer.validating else data.test_split,
+            "way": data.way,
+            "shot": data.shot,
+            "query": data.query,
+            "seed": self.seed,
+            "calibration": vars(self.calibration) | {"priors": vars(self.calibration.priors)} if calibrated else None,
+        }
+
+    def _accuracy(self, method: str) -> EpisodeAccuracy:
+        return cast(EpisodeAccuracy, self.accuracies[method])  # a ModuleDict forgets what it holds
+
+    def setup(self, stage: str) -> None:
+        """Start the clock."""
+        del stage
+        self._started = time.monotonic()
+
+    def configure_model(self) -> None:
+        """Build the learner for the shape of the data's tasks; the Trainer calls it once or more."""
+        if self.learner.spec is None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.learner.build(data.way, data.channels, data.image_size, self.seed)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another network than the settings name, in one sentence instead of a key list.
+
+        Raises:
+            PurerError: the file is no checkpoint of ours, or its network is another.
+        """
+        said = checkpoint.get("meta_model")
+        if said is None:
+            raise PurerError(
+                "The file given by --ckpt_path is no checkpoint of purer fit: it does not describe a meta-model; "
+                "give one from a run's folder 'checkpoints'."
+            )
+        for name in ("architecture", "arguments"):
+            wanted = self.learner.describe()[name]
+            if said[name] != wanted:
+                raise PurerError(
+                    f"The checkpoint's meta-model has {name} {said[name]!r}, but the settings say {wanted!r}; set "
+                    f"model.learner.init_args.{name} to the checkpoint's."
+                )
+
+    def _check_gradients(self) -> None:
+        if torch.is_inference_mode_enabled():
+            raise PurerError(
+                "Adaptation needs gradients, but the Trainer tests in inference mode; set trainer.inference_mode to "
+                "false (the purer command does)."
+            )
+
+
+def summarise(by_method: dict[str, Tensor], report_at: list[int]) -> list[dict[str, Any]]:
+    """Summarise per-episode accuracies at several numbers of episodes, each a prefix of the same list.
+
+    Args:
+        by_method: accuracies (episodes,) in the order of episode ids; "plain" and perhaps "icfil".
+        report_at: numbers of episodes; those above the list's length are left out, the whole list is always in.
+
+    Returns:
+        For each number: the interval by method and, with ICFIL, that of the paired difference ICFIL - plain.
+    """
+    total = len(by_method[PLAIN])
+    rows = []
+    for count in sorted({n for n in report_at if n < total} | {total}):
+        row: dict[str, Any] = {"episodes": count}
+        for method, accuracies in by_method.items():
+            row[method] = interval(accuracies[:count])._asdict()
+        if ICFIL in by_method:
+            difference = by_method[ICFIL][:count] - by_method[PLAIN][:count]
+            row["icfil_minus_plain"] = interval(difference)._asdict()
+        rows.append(row)
+    return rows

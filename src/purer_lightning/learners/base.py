@@ -1,0 +1,113 @@
+"""The learner protocol: adapt(support) -> fast weights; logits(query, fast weights)."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from purer_lightning.episode import Episode
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets import functional as nets
+from purer_lightning.nets.functional import Weights
+from purer_lightning.seeding import derived_seed
+
+BatchNormMode = Literal["transductive", "support", "running"]
+"""Whose statistics normalise the query images: the query batch's own (so queries see one another), the support set's,
+or those that the network remembers from its training."""
+
+
+class Learner(nn.Module, ABC):
+    """A network and a way to adapt it.
+
+    Args:
+        architecture: a name of the registry in ``purer_lightning.nets``.
+        arguments: further arguments of the architecture.
+        batchnorm: whose statistics normalise the query images.
+
+    Attributes:
+        network: made by ``build``.
+        second_order: whether the meta-gradient goes through the inner loop's gradients.
+        calibratable: whether its fast weights are weights of ``network``, so that ICFIL can calibrate them.
+    """
+
+    network: nn.Module
+    second_order: bool = False
+    calibratable: bool = True
+
+    def __init__(
+        self,
+        architecture: str = "conv4",
+        arguments: dict[str, int] | None = None,
+        batchnorm: BatchNormMode = "transductive",
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.arguments = arguments or {}
+        self.batchnorm = batchnorm
+        self.spec: NetworkSpec | None = None
+
+    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+        """Make the network for tasks of this shape; its first weights depend on the seed alone."""
+        self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, "meta-model"))
+            self.network = self.spec.build(running_statistics=self.batchnorm == "running")
+        # Shapes only: lends its BatchNorm's eval mode to the support's statistics. In a tuple, so that it is neither
+        # a submodule nor in the state_dict.
+        with torch.device("meta"):
+            self._with_statistics = (self.spec.build(running_statistics=True).eval(),)
+
+    def weights(self) -> Weights:
+        """The network's own parameters (and buffers, in mode ``running``) by name: where adaptation starts."""
+        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+
+    def frozen_weights(self) -> Weights:
+        """Copies of ``weights`` that share memory but not the graph: nothing done with them reaches the network."""
+        return {name: value.detach() for name, value in self.weights().items()}
+
+    @abstractmethod
+    def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
+        """Adapt ``weights`` to a support set and return the fast weights. Needs gradients enabled.
+
+        Args:
+            weights: where to start.
+            support: (N, C, H, W), normalised.
+            labels: int64 (N,), 0 to way - 1.
+            second_order: keep the graph of the inner gradients, so that the result can be differentiated with
+                respect to ``weights`` and ``support`` exactly.
+        """
+
+    def logits(self, images: Tensor, fast: Weights) -> Tensor:
+        """Return logits (N, way) of images (N, C, H, W), normalised in the learner's BatchNorm mode."""
+        return nets.logits(self.caller(fast), fast, images)
+
+    def caller(self, fast: Weights) -> nn.Module:
+        """The module whose structure runs ``fast``: one that applies statistics where ``fast`` holds some."""
+        if any(name.endswith("running_mean") for name in fast):
+            return self._with_statistics[0]
+        return self.network
+
+    def with_support_statistics(self, fast: Weights, support: Tensor) -> Weights:
+        """In mode ``support``, add the support set's BatchNorm statistics under ``fast``; else return it as it is."""
+        if self.batchnorm != "support":
+            return fast
+        with nets.batchnorm_statistics(self.network) as statistics:
+            nets.logits(self.network, fast, support)
+        return fast | nets.as_buffers(statistics)
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint or a result says about this learner, in plain types."""
+        return {
+            "learner": type(self).__name__,
+            "architecture": self.architecture,
+            "arguments": dict(self.arguments),
+            "batchnorm": self.batchnorm,
+        }
+
+
+def episode_accuracy(learner: Learner, episode: Episode, fast: Weights) -> Tensor:
+    """Return the fraction of query images that the adapted learner labels right, scalar in 0 to 1."""
+    with torch.no_grad():
+        predicted = learner.logits(episode.query, fast).argmax(dim=1)
+    return (predicted == episode.query_labels).float().mean()

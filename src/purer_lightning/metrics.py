@@ -1,0 +1,57 @@
+"""Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+Z95 = 1.959963984540054  # the normal 97.5 % quantile: two-sided 95 %
+
+
+class Interval(NamedTuple):
+    """A mean over episodes with the half-width of its 95 % interval.
+
+    ``ci95`` is 1.96 times the sample standard deviation (ddof 1) over the square root of the number of episodes. It
+    speaks of the draw of episodes from these classes, not of other classes or training seeds.
+    """
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+def interval(values: Tensor) -> Interval:
+    """Return mean and 95 % interval of one value an episode, (episodes,); infinite for a single episode."""
+    values = values.double()
+    count = len(values)
+    half = Z95 * values.std(correction=1).item() / count**0.5 if count > 1 else float("inf")
+    return Interval(values.mean().item(), half, count)
+
+
+class EpisodeAccuracy(Metric):
+    """Collects (episode id, accuracy) and computes them once, sorted by id and each id once, over all ranks."""
+
+    full_state_update = False
+    ids: list[Tensor]
+    accuracies: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("ids", default=[], dist_reduce_fx="cat")
+        self.add_state("accuracies", default=[], dist_reduce_fx="cat")
+
+    def update(self, episode: int, accuracy: Tensor) -> None:
+        """Take in one episode's accuracy, scalar in 0 to 1."""
+        self.ids.append(torch.tensor([episode], device=accuracy.device))
+        self.accuracies.append(accuracy.detach().reshape(1))
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Return the ids, ascending, and their accuracies, both (episodes,)."""
+        ids, accuracies = dim_zero_cat(self.ids), dim_zero_cat(self.accuracies)
+        order = torch.argsort(ids, stable=True)
+        ids, accuracies = ids[order], accuracies[order]
+        first = torch.ones_like(ids, dtype=torch.bool)
+        first[1:] = ids[1:] != ids[:-1]
+        return ids[first], accuracies[first]

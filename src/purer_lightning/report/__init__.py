@@ -1,0 +1,1 @@
+"""Pictures and tables from what a run has left in its folder."""

@@ -1,0 +1,149 @@
+"""fit, validate and test by LightningCLI: one YAML describes training and evaluation of one row of a results table."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from purer_lightning.calibration import CalibrationSettings
+from purer_lightning.callbacks import GalleryCallback, SynthesisCallback
+from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.errors import PurerError
+from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.training import PurerModule
+
+TRAINER_DEFAULTS = {
+    "inference_mode": False,  # adaptation needs gradients in validation and test
+    "use_distributed_sampler": False,  # it pads with repeated episodes; the data module strides over ids instead
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+# The sections of a configuration, for the sentence about a misspelt key.
+GROUPS = {
+    "model": PurerModule,
+    "data": PseudoEpisodeDataModule,
+    "evaluation": IcfilEvaluation,
+    "evaluation.calibration": CalibrationSettings,
+    "synthesis": SynthesisCallback,
+    "gallery": GalleryCallback,
+    "checkpoint": ModelCheckpoint,
+    "trainer": Trainer,
+}
+
+
+class PurerCLI(LightningCLI):
+    """LightningCLI with a run folder, and with IcfilEvaluation in the model's place for validate and test."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours beside model, data and trainer."""
+        parser.add_argument("--run", type=str | None, default=None, help="run folder (default: runs/<config's name>)")
+        parser.add_class_arguments(IcfilEvaluation, "evaluation")
+        parser.link_arguments("model", "evaluation.learner", lambda model: model.learner, apply_on="instantiate")
+        for target in ("data.seed", "model.seed", "evaluation.seed"):
+            parser.link_arguments("seed_everything", target)
+        parser.add_lightning_class_args(SynthesisCallback, "synthesis")
+        parser.add_lightning_class_args(GalleryCallback, "gallery")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/accuracy",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; without the base class's warning against given arguments, since ours come from ``cli.main``."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run folder before anything is made that writes into it."""
+        config = self.config[self.subcommand]
+        folder = run_folder(config, str(self.subcommand))
+        make_writable(folder)
+        config.trainer.default_root_dir = str(folder)
+        config.checkpoint.dirpath = str(folder / "checkpoints")
+        config.evaluation.run = str(folder)
+
+    def instantiate_classes(self) -> None:
+        """Make the classes; validate and test run the evaluation instead of the training module."""
+        super().instantiate_classes()
+        if self.subcommand in ("validate", "test"):
+            evaluation: LightningModule = self._get(self.config_init, "evaluation")
+            self.model = evaluation
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log into metrics.csv of the run folder, unless the configuration names a logger."""
+        config = self.config[self.subcommand]
+        if config.trainer.logger in (None, True):
+            kwargs["logger"] = CSVLogger(config.trainer.default_root_dir, name="", version="")
+        return super().instantiate_trainer(**kwargs)
+
+
+def run_folder(config: Any, subcommand: str) -> Path:
+    """Return where this command writes: the run folder for fit, a folder of that name in it for validate and test.
+
+    Without --run it is the checkpoint's run, or runs/<name of the configuration file>.
+
+    Raises:
+        PurerError: a fit into a folder that already holds a run which it does not continue.
+    """
+    checkpoint = config.get("ckpt_path")
+    of_checkpoint = (
+        Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == "checkpoints" else None
+    )
+    configs = config.get("config") or []
+    by_name = Path("runs") / (Path(str(configs[0])).stem if configs else "default")
+    run = Path(config.run) if config.run else of_checkpoint or by_name
+    if subcommand != "fit":
+        return run / subcommand
+    if (run / "metrics.csv").exists() and not checkpoint:
+        raise PurerError(
+            f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
+            f"--ckpt_path {run / 'checkpoints' / 'last.ckpt'}."
+        )
+    return run
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Lightning 2.6 recommends its own cloud services at every start."""
+    return "Tip:" not in record.getMessage()
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and prove that files can be written there.
+
+    Raises:
+        PurerError: they cannot.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PurerError(
+            f"Cannot write into the run folder '{folder}' ({error.strerror}); name another with --run."
+        ) from error
+
+
+def run(args: list[str]) -> None:
+    """Parse ``args`` (subcommand first) and run it."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_is_no_advertisement)
+    PurerCLI(
+        PurerModule,
+        PseudoEpisodeDataModule,
+        args=args,
+        seed_everything_default=0,
+        trainer_defaults=TRAINER_DEFAULTS,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"exit_on_error": False},
+    )

@@ -1,0 +1,217 @@
+"""PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
+
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
+from purer_lightning.episode import Episode
+from purer_lightning.errors import PurerError
+from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwitch
+from purer_lightning.inversion.loss import InversionTerms, InversionWeights
+from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
+from purer_lightning.learners.base import Learner, episode_accuracy
+from purer_lightning.metrics import EpisodeAccuracy, interval
+from purer_lightning.nets.functional import Weights
+from purer_lightning.pool.average import average_of_teachers
+from purer_lightning.pool.teachers import Pool
+
+
+class OuterLoop(NamedTuple):
+    """The outer loss summed over episodes (with graph), its mean and the mean query accuracy (without)."""
+
+    loss: Tensor
+    mean_loss: Tensor
+    accuracy: Tensor
+
+
+class PurerModule(LightningModule):
+    """Trains a meta-model on pseudo episodes while inverting the pool's teachers into their images (PURER).
+
+    Args:
+        learner: the meta-model and how it adapts.
+        curriculum: the Gradient Switch; disabled is EI, enabled ECI.
+        inversion: weights of the inversion's priors.
+        image_lr: Adam's rate on the bank; 0.25 in the released code.
+        meta_lr: Adam's rate on the meta-model; 1e-3 in the released code.
+        start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
+            the meta-model's architecture.
+        seed: every draw follows from it; linked to the run's seed.
+    """
+
+    data: PseudoEpisodeDataModule
+    bank: ImageBank
+    pool: Pool
+
+    def __init__(
+        self,
+        learner: Learner,
+        curriculum: CurriculumSettings | None = None,
+        inversion: InversionWeights | None = None,
+        image_lr: float = 0.25,
+        meta_lr: float = 1e-3,
+        start_from_average: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.learner = learner
+        self.switch = GradientSwitch(curriculum or CurriculumSettings())
+        self.inversion = inversion or InversionWeights()
+        self.image_lr, self.meta_lr = image_lr, meta_lr
+        self.start_from_average = start_from_average
+        self.seed = seed
+        self.validation_accuracy = EpisodeAccuracy()
+
+    def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
+        """Make one meta-update: the data step, then the theta step, then the curriculum's feedback (paper, Alg. 1)."""
+        del batch_idx  # the meta-update's number is global_step: exactly one wrapped optimiser step is made in each
+        difficulty_weight = self.switch.weight
+
+        # Data step: min_D  sum_m L_EI(D_m) - lambda * I * L_outer(theta; S(D), Q(D)).
+        inversion = self.data_step(self.global_step, difficulty_weight, plan)
+
+        # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
+        outer = self.outer_loop(
+            self.learner.weights(), self.bank.episodes(plan.meta_batch), second_order=self.learner.second_order
+        )
+        self.theta_step(outer.loss)
+
+        # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
+        self.switch.observe(outer.accuracy.item())
+        self.log_update(inversion, outer, fired=difficulty_weight > 0)
+
+    def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> InversionTerms:
+        """Move all images of the bank by one step of Adam and return the inversion's terms.
+
+        Args:
+            update: number of the meta-update, from which the jitter is drawn.
+            difficulty_weight: lambda * I.
+            plan: holds the adversarial episode; needed where ``difficulty_weight`` is not 0.
+        """
+        jitter = draw_jitter(self.seed, update)
+        terms, gradient = inversion_gradient(self.pool.teachers, self.bank.images, jitter, self.inversion)
+        if difficulty_weight > 0 and plan is not None:
+            # From copies of theta: what makes images harder must leave no gradient on the meta-model.
+            hardness = self.outer_loop(
+                self.learner.frozen_weights(), self.bank.episodes(plan.adversarial), second_order=True
+            )
+            gradient -= difficulty_weight * torch.autograd.grad(hardness.loss, self.bank.images)[0]
+        self.bank.images.grad = gradient
+        # The raw optimiser: only the theta step may count as a step of the Trainer.
+        image_optimizer = self.optimizers()[1].optimizer  # type: ignore[index]
+        image_optimizer.step()
+        self.bank.images.grad = None
+        return terms
+
+    def outer_loop(self, weights: Weights, episodes: list[Episode], *, second_order: bool) -> OuterLoop:
+        """Adapt to each episode's support set and sum the query losses."""
+        losses, accuracies = [], []
+        for episode in episodes:
+            fast = self.learner.adapt(weights, episode.support, episode.support_labels, second_order=second_order)
+            logits = self.learner.logits(episode.query, fast)
+            losses.append(F.cross_entropy(logits, episode.query_labels))
+            accuracies.append((logits.argmax(dim=1) == episode.query_labels).float().mean())
+        loss = torch.stack(losses).sum()
+        return OuterLoop(loss, loss.detach() / len(episodes), torch.stack(accuracies).mean())
+
+    def theta_step(self, loss: Tensor) -> None:
+        """Take one step of Adam on the meta-model."""
+        meta_optimizer = self.optimizers()[0]  # type: ignore[index]
+        meta_optimizer.zero_grad()
+        self.manual_backward(loss, inputs=list(self.learner.parameters()))
+        meta_optimizer.step()
+
+    def log_update(self, inversion: InversionTerms, outer: OuterLoop, *, fired: bool) -> None:
+        """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
+        self.log_dict(
+            inversion.logs()
+            | {
+                "train/outer_loss": outer.mean_loss,
+                "train/accuracy": outer.accuracy,
+                "curriculum/step": float(self.global_step),
+                "curriculum/difficulty": outer.mean_loss,
+                "curriculum/switch": float(fired),
+                "curriculum/firings": float(self.switch.firings),
+                "curriculum/patience": float(self.switch.waiting),
+            }
+        )
+        self.log("difficulty", outer.mean_loss, prog_bar=True, logger=False)
+        self.log("accuracy", outer.accuracy, prog_bar=True, logger=False)
+
+    def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
+        """Score real episodes of meta-val."""
+        del batch_idx
+        weights = self.learner.frozen_weights()
+        for episode in episodes:
+            with torch.enable_grad():
+                fast = self.learner.adapt(weights, episode.support, episode.support_labels)
+            self.validation_accuracy.update(episode.id, episode_accuracy(self.learner, episode, fast))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mean and interval over the episodes of all ranks."""
+        _, accuracies = self.validation_accuracy.compute()
+        self.validation_accuracy.reset()
+        result = interval(accuracies)
+        self.log("val/accuracy", result.mean, prog_bar=True)
+        self.log("val/ci95", result.ci95)
+
+    def setup(self, stage: str) -> None:
+        """Take the pool and the bank from the data module.
+
+        Raises:
+            PurerError: more than one process, no bank, or a learner whose BatchNorm remembers statistics, which
+                pseudo episodes do not keep up to date.
+        """
+        if self.trainer.world_size > 1:
+            raise PurerError(
+                f"Training runs in one process so far, but {self.trainer.world_size} were started; set "
+                f"trainer.devices to 1 (testing runs on several)."
+            )
+        self.data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.learner.batchnorm == "running":
+            raise PurerError(
+                "Expected the learner's batchnorm to be 'transductive' or 'support' in training, but got 'running': "
+                "a meta-model keeps no running statistics; change model.learner.init_args.batchnorm."
+            )
+        if stage == "fit":
+            self.pool = self.data.teachers
+            if not hasattr(self.data, "bank"):
+                raise PurerError(
+                    "The data module has no image bank: add purer_lightning.callbacks.SynthesisCallback to "
+                    "trainer.callbacks."
+                )
+            self.bank = self.data.bank
+
+    def configure_model(self) -> None:
+        """Build the meta-model for the shape of the data's tasks; the Trainer calls it once or more."""
+        if self.learner.spec is not None:
+            return
+        self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
+        if self.start_from_average:
+            average_of_teachers(self.pool, self.learner.network)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam on the meta-model, Adam on the bank's images; both states go into the checkpoint."""
+        return [
+            torch.optim.Adam(self.learner.parameters(), lr=self.meta_lr),
+            torch.optim.Adam([self.bank.images], lr=self.image_lr),
+        ]
+
+    def on_fit_start(self) -> None:
+        """Move the teachers, which are no submodules, to where the images are."""
+        for teacher in self.pool.teachers:
+            teacher.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the curriculum's state and what the meta-model is, in plain types."""
+        checkpoint["curriculum"] = self.switch.state_dict()
+        checkpoint["meta_model"] = self.learner.describe()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the curriculum."""
+        self.switch.load_state_dict(checkpoint["curriculum"])
