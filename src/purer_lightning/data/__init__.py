@@ -1,0 +1,1 @@
+"""Data sets on disk, the readers that prepare them, and the episodes that are drawn from them."""

@@ -1,0 +1,69 @@
+"""Zip archives and folders, seen alike: a list of picture files, each with its bytes."""
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from purer_lightning.data.pictures import Picture, picture_file
+from purer_lightning.errors import PurerError
+
+
+class PictureFile(NamedTuple):
+    """A picture file in an archive or folder.
+
+    Attributes:
+        parts: its path there, part by part.
+        picture: the picture.
+    """
+
+    parts: tuple[str, ...]
+    picture: Picture
+
+
+@contextmanager
+def open_pictures(source: Path) -> Iterator[list[PictureFile]]:
+    """List the picture files of a zip archive or a folder, sorted by path; they can be read inside the ``with``.
+
+    A picture file is told by its suffix. Hidden files and the copies that macOS puts into zip archives are left out.
+
+    Raises:
+        PurerError: neither a folder nor a whole zip archive.
+    """
+    if source.is_dir():
+        names = (file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
+        yield [_entry(source, parts, partial(_read_file, source)) for parts in _picture_paths(names)]
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PurerError(
+            f"Expected a folder or a whole zip archive at {source} ({source.stat().st_size:,} bytes), but its table of "
+            f"contents cannot be read ({error}): it was probably half copied or half downloaded; get it again."
+        ) from error
+    with archive:
+        yield [_entry(source, parts, archive.read) for parts in _picture_paths(archive.namelist())]
+
+
+def _picture_paths(names: Iterable[str]) -> list[tuple[str, ...]]:
+    suffixes = Image.registered_extensions()
+    paths = sorted(PurePosixPath(name).parts for name in names if not name.endswith("/"))
+    return [
+        parts
+        for parts in paths
+        if PurePosixPath(parts[-1]).suffix.lower() in suffixes
+        and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    ]
+
+
+def _entry(source: Path, parts: tuple[str, ...], read: Callable[[str], bytes]) -> PictureFile:
+    name = "/".join(parts)
+    return PictureFile(parts, picture_file(f"{source.name}: {name}", partial(read, name)))
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    return (folder / name).read_bytes()
