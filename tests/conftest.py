@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from purer_lightning.cli import main
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -23,3 +27,29 @@ def sources() -> Path:
     if not folder.is_dir():
         pytest.skip(f"The real data archives are not in {folder}; set PURER_DATA_SOURCES to the folder that has them.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a prepared data set "toy": 16 classes of 12 pictures, each a noisy pattern of its own."""
+    root = tmp_path_factory.mktemp("toy")
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        pattern = Image.fromarray(rng.integers(0, 255, (4, 4, 3)).astype(np.uint8)).resize((16, 16))
+        folder = root / "pictures" / f"class{number:02d}"
+        folder.mkdir(parents=True)
+        for shot in range(12):
+            noisy = np.asarray(pattern, dtype=float) + rng.normal(0, 60, (16, 16, 3))
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{shot}.png")
+    source = str(root / "pictures")
+    main(["data", "prepare", "folder", "--source", source, "--name", "toy", "--image_size", "16", "--root", str(root)])
+    return root
+
+
+@pytest.fixture(scope="session")
+def toy_pool(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a pool of three overlapping Conv4 teachers of "toy"."""
+    pool = tmp_path_factory.mktemp("pools") / "toy"
+    sizes = ["--teachers", "3", "--way", "3", "--epochs", "3"]
+    main(["pretrain", "--dataset", "toy", "--root", str(toy_data), "--pool", str(pool), *sizes])
+    return pool

@@ -1,6 +1,7 @@
 """fit, validate and test by LightningCLI: one YAML describes training and evaluation of one row of a results table."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ GROUPS = {
     "synthesis": SynthesisCallback,
     "gallery": GalleryCallback,
     "checkpoint": ModelCheckpoint,
+    "last_checkpoint": ModelCheckpoint,
     "trainer": Trainer,
 }
 
@@ -49,13 +51,17 @@ class PurerCLI(LightningCLI):
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
         parser.add_lightning_class_args(GalleryCallback, "gallery")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        # A callback of its own: save_last of the one above writes only when there is a new best.
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/accuracy",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
+                "last_checkpoint.filename": "last",
+                "last_checkpoint.save_on_train_epoch_end": True,
+                "last_checkpoint.enable_version_counter": False,
             }
         )
 
@@ -69,8 +75,12 @@ class PurerCLI(LightningCLI):
         folder = run_folder(config, str(self.subcommand))
         make_writable(folder)
         config.trainer.default_root_dir = str(folder)
-        config.checkpoint.dirpath = str(folder / "checkpoints")
+        config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
         config.evaluation.run = str(folder)
+        if config.trainer.max_epochs is None and config.trainer.max_steps > 0 and not config.get("ckpt_path"):
+            # For the progress bar alone. A resumed run counts an epoch that was cut short as a whole one, and would
+            # reach this number too early.
+            config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
 
     def instantiate_classes(self) -> None:
         """Make the classes; validate and test run the evaluation instead of the training module."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -27,7 +28,7 @@ class GalleryCallback(Callback):
         if not isinstance(pl_module, PurerModule):
             return
         names = [known.name for known in pl_module.pool.classes]
-        chosen = [round(i * (len(names) - 1) / max(1, self.classes - 1)) for i in range(min(self.classes, len(names)))]
+        chosen = torch.linspace(0, len(names) - 1, min(self.classes, len(names))).round().long().tolist()
         pictures = pl_module.pool.normalisation.undo(pl_module.bank.images.detach().cpu()[chosen, : self.images])
         path = Path(trainer.default_root_dir) / "pseudo_images.png"
         save_gallery(pictures, [names[position] for position in chosen], path, f"after {trainer.global_step} updates")

@@ -168,19 +168,16 @@ class _Plans(Dataset[UpdatePlan]):
 
 
 class _UpdateSampler(Sampler[int]):
-    """Numbers of meta-updates, epoch after epoch; Lightning calls ``set_epoch``."""
+    """Numbers of meta-updates, one epoch after the other; an epoch that a resumed run begins in its midst is shorter."""
 
     def __init__(self, updates_per_epoch: int, first_update: int) -> None:
         self.updates_per_epoch = updates_per_epoch
-        self.first_update = first_update
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.next_update = first_update
 
     def __len__(self) -> int:
         return self.updates_per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.updates_per_epoch
-        return iter(range(max(start, self.first_update), start + self.updates_per_epoch))
+        start = self.next_update
+        self.next_update = (start // self.updates_per_epoch + 1) * self.updates_per_epoch
+        return iter(range(start, self.next_update))

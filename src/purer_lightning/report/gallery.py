@@ -24,7 +24,7 @@ def save_gallery(pictures: Tensor, names: Sequence[str], path: Path, title: str)
     FigureCanvasAgg(figure)
     figure.suptitle(f"pseudo images, {title}", fontsize=10)
     for axes, row, name in zip(figure.subplots(classes, 1, squeeze=False)[:, 0], rows, names, strict=True):
-        axes.imshow(row.squeeze(-1), cmap="gray", interpolation="nearest")
+        axes.imshow(row if row.shape[-1] == 3 else row[..., 0], cmap="gray", interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)

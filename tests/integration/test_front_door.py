@@ -1,0 +1,176 @@
+"""The command line as a user meets it: the bundled configurations, shrunk, through ``main([...])``."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from purer_lightning.bundled import bundled_configs
+from purer_lightning.cli import main
+
+UPDATES = 12
+LOGGED = {
+    "train/outer_loss",
+    "train/accuracy",
+    "inversion/total",
+    "inversion/class",
+    "inversion/feature",
+    "inversion/total_variation",
+    "inversion/l2",
+    "curriculum/step",
+    "curriculum/difficulty",
+    "curriculum/switch",
+    "curriculum/firings",
+    "curriculum/patience",
+    "val/accuracy",
+}
+
+
+@pytest.fixture(scope="session")
+def shrunk(toy_data: Path, toy_pool: Path) -> list[str]:
+    """Flags that shrink any fit configuration to the toy pool and seconds."""
+    return [
+        *("--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)),
+        *("--data.way", "3", "--data.query", "3", "--data.episodes_per_update", "2", "--data.updates_per_epoch", "4"),
+        *("--data.validation_episodes", "4", "--data.test_episodes", "6", "--trainer.accelerator", "cpu"),
+        *("--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
+    ]
+
+
+def fit(run: Path, shrunk: list[str], *more: str, config: str = "demo.yaml", updates: int = UPDATES) -> Path:
+    warm_up = ("--model.curriculum.warm_up", "4", "--model.curriculum.patience", "2")
+    main(["fit", "--config", config, *shrunk, *warm_up, "--trainer.max_steps", str(updates), "--run", str(run), *more])
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, shrunk: list[str]) -> Path:
+    """A finished run of the demo's configuration."""
+    return fit(tmp_path_factory.mktemp("runs") / "demo", shrunk)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def column(run: Path, key: str) -> list[float]:
+    return [float(row[key]) for row in rows(run) if row[key]]
+
+
+def result(folder: Path) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = json.loads((folder / "results.json").read_text())["results"][-1]
+    return found
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_picture(run: Path) -> None:
+    for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "pseudo_images.png"):
+        assert (run / name).stat().st_size > 0, name
+
+
+def test_the_log_has_every_documented_key(run: Path) -> None:
+    assert set(rows(run)[0]) >= LOGGED
+
+
+def test_one_trainer_step_is_one_meta_update(run: Path) -> None:
+    assert column(run, "curriculum/step") == list(range(1, UPDATES + 1))
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == UPDATES
+
+
+def test_the_switch_fires_at_the_end_of_the_warm_up(run: Path) -> None:
+    assert column(run, "curriculum/switch")[:5] == [0, 0, 0, 0, 1]
+
+
+def test_the_best_checkpoint_is_the_best_on_meta_val(run: Path) -> None:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    (best,) = [float(value["best_model_score"]) for name, value in state.items() if "val/accuracy" in name]
+    assert best == pytest.approx(max(column(run, "val/accuracy")))
+
+
+def test_ei_and_eci_are_equal_until_the_switch_fires(run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    ei = fit(tmp_path / "ei", shrunk, "--model.curriculum.enabled", "false")
+    assert column(ei, "inversion/total")[:5] == column(run, "inversion/total")[:5]
+    assert column(ei, "curriculum/difficulty")[:4] == column(run, "curriculum/difficulty")[:4]
+    assert column(ei, "curriculum/difficulty")[4:] != column(run, "curriculum/difficulty")[4:]
+    assert set(column(ei, "curriculum/switch")) == {0}
+
+
+def test_the_same_command_computes_the_same_run(run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    assert rows(fit(tmp_path / "again", shrunk)) == rows(run)
+
+
+def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights(run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    half = fit(tmp_path / "half", shrunk, updates=6)
+    last = str(half / "checkpoints" / "last.ckpt")
+    fit(half, shrunk, "--ckpt_path", last)
+    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (half, run)]
+    assert states[0]["curriculum"] == states[1]["curriculum"]
+    for name, value in states[1]["state_dict"].items():
+        assert torch.equal(states[0]["state_dict"][name], value), name
+    bank = [state["callbacks"]["SynthesisCallback"]["images"] for state in states]
+    assert torch.equal(*bank)
+
+
+@pytest.mark.parametrize("name", ["cifar_fs.yaml", "cifar_fs_5shot.yaml", "cifar_fs_small.yaml"])
+def test_every_fit_configuration_trains_shrunk(name: str, tmp_path: Path, shrunk: list[str]) -> None:
+    run = fit(tmp_path / "run", shrunk, "--data.shot", "1", config=name, updates=1)
+    assert column(run, "curriculum/step") == [1]
+
+
+def test_start_from_average_and_first_order_are_settings(tmp_path: Path, shrunk: list[str]) -> None:
+    settings = ["--model.start_from_average", "true", "--model.learner.init_args.first_order", "true"]
+    assert column(fit(tmp_path / "run", shrunk, *settings, updates=2), "curriculum/step") == [1, 2]
+
+
+def test_initial_inversion_sharpens_before_the_first_update(run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    started = fit(tmp_path / "run", shrunk, "--synthesis.initial_steps", "5", updates=1)
+    assert column(started, "inversion/total")[0] < column(run, "inversion/total")[0]
+
+
+def test_test_scores_the_checkpoint_without_and_with_icfil(run: Path, shrunk: list[str]) -> None:
+    main(["test", "--config", "demo.yaml", *shrunk, "--ckpt_path", str(run / "checkpoints" / "best.ckpt")])
+    found = result(run / "test")
+    assert set(found) == {"episodes", "plain", "icfil", "icfil_minus_plain"}
+    assert found["icfil_minus_plain"]["mean"] == pytest.approx(found["icfil"]["mean"] - found["plain"]["mean"])
+    with (run / "test" / "episodes.csv").open() as file:
+        episodes = list(csv.DictReader(file))
+    assert [int(row["episode"]) for row in episodes] == list(range(6))
+    assert sum(float(row["plain"]) for row in episodes) / 6 == pytest.approx(found["plain"]["mean"])
+
+
+def test_results_do_not_depend_on_worker_processes(run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    files = []
+    for workers in ("0", "2"):
+        folder = tmp_path / workers
+        best = str(run / "checkpoints" / "best.ckpt")
+        command = ["test", "--config", "demo.yaml", *shrunk, "--ckpt_path", best, "--run", str(folder)]
+        main([*command, "--data.num_workers", workers])
+        files.append((folder / "test" / "episodes.csv").read_text())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("mode", ["transductive", "support"])
+def test_the_batchnorm_mode_stands_in_the_result(mode: str, run: Path, tmp_path: Path, shrunk: list[str]) -> None:
+    flags = ["--model.learner.init_args.batchnorm", mode, "--run", str(tmp_path)]
+    main(["validate", "--config", "demo.yaml", *shrunk, *flags, "--ckpt_path", str(run / "checkpoints" / "best.ckpt")])
+    found = json.loads((tmp_path / "validate" / "results.json").read_text())
+    assert (found["meta_model"]["batchnorm"], found["transductive"]) == (mode, mode == "transductive")
+    assert found["split"] == "val"
+
+
+@pytest.mark.parametrize("name", [name for name in bundled_configs() if name.startswith("baselines/")])
+def test_every_baseline_is_scored_by_the_same_command(
+    name: str, tmp_path: Path, shrunk: list[str], toy_pool: Path
+) -> None:
+    pool = ["--model.learner.init_args.pool", str(toy_pool)]
+    main(["test", "--config", "demo.yaml", *shrunk, "--config", name, *pool, "--run", str(tmp_path)])
+    assert 0 <= result(tmp_path / "test")["plain"]["mean"] <= 1
+
+
+def test_every_bundled_configuration_has_a_first_line_that_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["configs", "list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(bundled_configs()) > 0
+    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
