@@ -1,0 +1,204 @@
+"""Everything that can be wrong with a teacher, found before it is used; ``purer pool check`` shows it as a table."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from purer_lightning.errors import PurerError
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, read_manifest
+
+_AGAIN = "Make it again with `purer pretrain`, or put a good one there with `purer pool add`."
+
+
+def check(folder: str) -> None:
+    """Print a table of a pool's teachers and verify each of them.
+
+    Args:
+        folder: the pool's folder, with pool.json in it.
+
+    Raises:
+        PurerError: no pool there, or, after the table, one sentence for each bad teacher.
+    """
+    manifest = read_manifest(folder)
+    table = Table("teacher", "architecture", "classes", "held-out %", "parameters", "verdict", title=f"Pool {folder}")
+    complaints = []
+    for record in manifest.teachers:
+        parameters, verdict = "", "ok"
+        try:
+            network = checked_teacher(Path(folder), manifest, record)
+            parameters = f"{sum(p.numel() for p in network.parameters()):,}"
+        except PurerError as error:
+            complaints.append(str(error))
+            verdict = "bad"
+        accuracy = "" if record.held_out_accuracy is None else f"{100 * record.held_out_accuracy:.1f}"
+        names = ", ".join(record.class_names)
+        table.add_row(record.name, _described(record.network), names, accuracy, parameters, verdict)
+    Console().print(table)
+    complaints += _complaint_about_classes(manifest)
+    if complaints:
+        raise PurerError("\n".join(complaints))
+
+
+def check_classes(manifest: PoolManifest) -> None:
+    """Verify names and class ids over a whole pool.
+
+    Raises:
+        PurerError: no teachers, two of one name, or a class id of a data set with two names (or a name with two ids).
+    """
+    if not manifest.teachers:
+        raise PurerError("The pool lists no teachers. Make some with `purer pretrain` or `purer pool add`.")
+    seen: set[str] = set()
+    names: dict[tuple[str, int], str] = {}
+    ids: dict[tuple[str, str], int] = {}
+    for record in manifest.teachers:
+        if record.name in seen:
+            raise PurerError(f"Two teachers of the pool are named '{record.name}'. Rename one in pool.json.")
+        seen.add(record.name)
+        for number, name in zip(record.class_ids, record.class_names, strict=False):
+            known_name = names.setdefault((record.dataset, number), name)
+            known_id = ids.setdefault((record.dataset, name), number)
+            if (known_name, known_id) != (name, number):
+                raise PurerError(
+                    f"Teacher '{record.name}' ({record.file}) calls class {number} of {record.dataset} '{name}', but "
+                    f"elsewhere in the pool class {number} is '{known_name}' and '{name}' is {known_id}. "
+                    "Give the same class the same id and name everywhere."
+                )
+
+
+def checked_teacher(folder: Path, manifest: PoolManifest, record: TeacherRecord) -> nn.Module:
+    """Return a teacher's network with its weights, frozen and in evaluation mode, after all checks on it.
+
+    Raises:
+        PurerError: naming the teacher, its file, what was found and what to do.
+    """
+    where = f"Teacher '{record.name}' ({folder / record.file})"
+    check_record(manifest, record, where)
+    try:
+        content = (folder / record.file).read_bytes()
+    except OSError as error:
+        raise PurerError(f"{where}: its file cannot be read ({error.strerror}). {_AGAIN}") from error
+    try:
+        weights = load(content)
+    except SafetensorError as error:
+        raise PurerError(
+            f"{where}: expected a complete safetensors file, but it is truncated or damaged ({error}). {_AGAIN}"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        raise PurerError(
+            f"{where}: expected sha256 {record.sha256[:12]}..., but found {found[:12]}...: the file is not the one "
+            f"that the pool describes. {_AGAIN}"
+        )
+    return checked_network(weights, record.network, where)
+
+
+def check_record(manifest: PoolManifest, record: TeacherRecord, where: str) -> None:
+    """Verify what the pool says about a teacher, without its weights.
+
+    Raises:
+        PurerError: classes repeated, fewer than two, unnamed, or not as many as outputs; images unlike the pool's.
+    """
+    classes, network = len(record.class_ids), record.network
+    if len(record.class_names) != classes or network.classes != classes:
+        raise PurerError(
+            f"{where}: its head has {network.classes} outputs for {classes} class ids and {len(record.class_names)} "
+            "class names. Name exactly one class for each output, in the order of the outputs."
+        )
+    if classes < 2 or len(set(record.class_ids)) != classes or len(set(record.class_names)) != classes:
+        raise PurerError(
+            f"{where}: expected at least two different classes, each with a name, but got ids {record.class_ids} and "
+            f"names {record.class_names}. Correct them, or add the teacher again with `purer pool add`."
+        )
+    for fact in ("image_size", "channels"):
+        expected, found = getattr(manifest, fact), getattr(network, fact)
+        if found != expected:
+            raise PurerError(
+                f"{where}: the pool is for images with {fact} {expected}, but this teacher was made for {found}. "
+                "Put it into a pool of its own, or retrain it for the pool's images."
+            )
+
+
+def checked_network(weights: dict[str, Tensor], spec: NetworkSpec, where: str) -> nn.Module:
+    """Return the network of ``spec`` with these weights, frozen and in evaluation mode.
+
+    Args:
+        weights: state_dict, float32 (BatchNorm's batch counters int64).
+        spec: what the weights should be of.
+        where: how to call the teacher in an error.
+
+    Raises:
+        PurerError: unknown architecture, wrong names or shapes, a head of another size, values not finite, a running
+            variance that is not positive.
+    """
+    try:
+        with torch.device("meta"):  # no memory, and nothing drawn from the global generator
+            network = spec.build(running_statistics=True)
+    except PurerError as error:
+        raise PurerError(f"{where}: {error}") from error
+    _check_shapes(weights, network.state_dict(), spec, where)
+    for name, tensor in weights.items():
+        _check_values(name, tensor, where)
+    network.load_state_dict(weights, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor], spec: NetworkSpec, where: str) -> None:
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unknown:
+        raise PurerError(
+            f"{where}: its tensors are not those of {_described(spec)}: missing {_some(missing)}, unexpected "
+            f"{_some(unknown)}. Name the architecture that it is of, or rename its tensors."
+        )
+    outputs = found["head.weight"].shape[0] if found["head.weight"].dim() else 0
+    if outputs != spec.classes:
+        raise PurerError(
+            f"{where}: its head has {outputs} outputs, but {spec.classes} classes are named for it. "
+            "Name exactly one class for each output, in the order of the outputs."
+        )
+    for name, tensor in expected.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise PurerError(
+                f"{where}: '{name}' is {_tensor(found[name])}, but {_described(spec)} for {spec.channels} x "
+                f"{spec.image_size} x {spec.image_size} images has {_tensor(tensor)}. "
+                "Give the architecture, arguments and image size that it was trained with."
+            )
+
+
+def _check_values(name: str, tensor: Tensor, where: str) -> None:
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise PurerError(f"{where}: '{name}' has {bad} values that are NaN or infinite. {_AGAIN}")
+    if name.endswith("running_var") and bool((tensor <= 0).any()):
+        raise PurerError(
+            f"{where}: '{name}' has a variance of {float(tensor.min()):g}, but BatchNorm's running variances are "
+            f"positive. {_AGAIN}"
+        )
+
+
+def _complaint_about_classes(manifest: PoolManifest) -> list[str]:
+    try:
+        check_classes(manifest)
+    except PurerError as error:
+        return [str(error)]
+    return []
+
+
+def _described(spec: NetworkSpec) -> str:
+    arguments = ", ".join(f"{name} {value}" for name, value in spec.arguments.items())
+    return f"{spec.architecture} ({arguments})" if arguments else spec.architecture
+
+
+def _some(names: list[str]) -> str:
+    return (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{re.sub('torch[.]', '', str(tensor.dtype))} {tuple(tensor.shape)}"

@@ -1,0 +1,168 @@
+"""What a pool says about itself: ``pool.json``, and the same for one teacher in the record beside its weights."""
+
+import json
+import math
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from purer_lightning.errors import PurerError
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.normalisation import Normalisation
+
+FORMAT = 1
+MANIFEST = "pool.json"
+
+
+@dataclass
+class TeacherRecord:
+    """One teacher, as the pool describes it.
+
+    Attributes:
+        name: unique in the pool.
+        file: its safetensors file, by name; it lies in the pool's folder.
+        sha256: of that file, hexadecimal.
+        network: its architecture; ``network.classes`` is ``len(class_ids)``.
+        dataset: the data set that its classes are of.
+        class_ids: global ids within the data set; output k of the head stands for ``class_ids[k]``, in any order.
+        class_names: names of the same classes, in the same order.
+        held_out_accuracy: fraction 0 to 1 on images of its classes kept out of training; None when nobody measured it.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    network: NetworkSpec
+    dataset: str
+    class_ids: list[int]
+    class_names: list[str]
+    held_out_accuracy: float | None
+
+
+@dataclass
+class PoolManifest:
+    """A pool of teachers for images of one size, number of channels and normalisation.
+
+    Attributes:
+        image_size: height and width in pixels.
+        channels: image channels.
+        normalisation: what every teacher expects of its input.
+        teachers: in the order of the file, which means nothing.
+    """
+
+    image_size: int
+    channels: int
+    normalisation: Normalisation
+    teachers: list[TeacherRecord]
+
+
+def read_manifest(folder: str | Path) -> PoolManifest:
+    """Read ``pool.json`` of a pool's folder; no teacher's file is opened.
+
+    Raises:
+        PurerError: the folder or the file is missing or damaged, or of another format.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        found = "a folder without it" if path.parent.is_dir() else "no such folder"
+        raise PurerError(
+            f"Expected a pool of teachers with its {MANIFEST} in '{folder}', but found {found}. Make one with "
+            f"`purer pretrain --config cifar_fs_pool.yaml --pool {folder}`, or add your own classifiers with "
+            "`purer pool add`."
+        )
+    return decode(path.read_text(encoding="utf-8", errors="replace"), path)
+
+
+def write_manifest(folder: str | Path, manifest: PoolManifest) -> None:
+    """Write ``pool.json`` atomically into an existing folder."""
+    with replacing(Path(folder) / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(encode(manifest), indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` that takes its place when the block succeeds and vanishes when it fails.
+
+    Raises:
+        PurerError: the folder cannot be written to.
+    """
+    # Host and process in the name: the ranks of a cluster write into one shared folder.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise PurerError(
+            f"Cannot write '{path}': {error.strerror or error}. Give another folder, or make room."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def encode(manifest: PoolManifest) -> dict[str, Any]:
+    """Return the manifest as plain JSON types."""
+    return {
+        "format": FORMAT,
+        "image_size": manifest.image_size,
+        "channels": manifest.channels,
+        "normalisation": {"mean": list(manifest.normalisation.mean), "std": list(manifest.normalisation.std)},
+        "teachers": [asdict(record) for record in manifest.teachers],
+    }
+
+
+def decode(text: str, path: Path) -> PoolManifest:
+    """Return the manifest that ``text``, the content of ``path``, stands for.
+
+    Raises:
+        PurerError: it is no JSON, of another format version, or something is missing, of a wrong type or contradictory.
+    """
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise PurerError(
+                f"'{path}' is of format {content['format']}, but this version reads format {FORMAT}. "
+                "Make the pool again, or use the version of purer-lightning that wrote it."
+            )
+        normalisation = Normalisation(
+            tuple(map(float, content["normalisation"]["mean"])), tuple(map(float, content["normalisation"]["std"]))
+        )
+        manifest = PoolManifest(
+            int(content["image_size"]),
+            int(content["channels"]),
+            normalisation,
+            [_record(t) for t in content["teachers"]],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise PurerError(
+            f"'{path}' is damaged ({type(error).__name__}: {error}). Restore it, or delete it and run the command that "
+            "made the pool again: teachers whose records are intact are kept."
+        ) from error
+    check_normalisation(manifest.normalisation, manifest.channels, f"'{path}'")
+    return manifest
+
+
+def check_normalisation(normalisation: Normalisation, channels: int, where: str) -> None:
+    """Raise PurerError unless there are one finite mean and one positive finite deviation a channel."""
+    mean, std = normalisation
+    if len(mean) != channels or len(std) != channels:
+        raise PurerError(f"Expected {channels} means and deviations in {where}, but got {len(mean)} and {len(std)}.")
+    if not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+        raise PurerError(f"Expected finite means and positive deviations in {where}, but got {mean} and {std}.")
+
+
+def _record(entry: dict[str, Any]) -> TeacherRecord:
+    network = NetworkSpec(**entry["network"])
+    record = TeacherRecord(**{**entry, "network": network})
+    texts = [record.name, record.file, record.sha256, record.dataset, network.architecture, *record.class_names]
+    whole = [network.classes, network.channels, network.image_size, *record.class_ids, *network.arguments.values()]
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in whole):
+        raise TypeError(f"teacher {record.name!r} has a value of a wrong type")
+    if record.held_out_accuracy is not None:
+        record.held_out_accuracy = float(record.held_out_accuracy)
+    if Path(record.file).name != record.file:
+        raise ValueError(f"file {record.file!r} lies outside the pool's folder")
+    return record

@@ -1,0 +1,128 @@
+"""Putting a teacher into a pool, safely from several processes and machines at once.
+
+Each teacher has its own weights and its own record, so writers never touch each other's files. ``pool.json`` is what
+the records come to, and whoever has added a record puts it together anew. This needs no lock, which shared file systems
+of clusters do not always grant and which a killed job leaves behind: a writer looks at the records again after it has
+written ``pool.json``, and starts over when there are others by then. So the last one to write has seen them all.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import save
+from torch import Tensor
+
+from purer_lightning.errors import PurerError
+from purer_lightning.pool.manifest import (
+    MANIFEST,
+    PoolManifest,
+    TeacherRecord,
+    decode,
+    encode,
+    read_manifest,
+    replacing,
+    write_manifest,
+)
+
+
+class StoredTeacher(NamedTuple):
+    """A record file's content.
+
+    Attributes:
+        manifest: a pool of this teacher alone.
+        settings: how it was made, as plain JSON types; empty for a user's own classifier.
+    """
+
+    manifest: PoolManifest
+    settings: dict[str, Any]
+
+
+def store_teacher(folder: Path, alone: PoolManifest, weights: dict[str, Tensor], settings: dict[str, Any]) -> None:
+    """Write weights, then the record, then ``pool.json``, each atomically.
+
+    Args:
+        folder: of the pool; made when missing.
+        alone: a pool of this teacher alone; the file's hash is filled in here.
+        weights: state_dict; written contiguous.
+        settings: how it was made, as plain JSON types.
+
+    Raises:
+        PurerError: the folder cannot be written to, or the teacher does not fit the pool.
+    """
+    (record,) = alone.teachers
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    record.sha256 = hashlib.sha256(content).hexdigest()
+    make_folder(folder)
+    with replacing(folder / record.file) as temporary:
+        temporary.write_bytes(content)
+    with replacing(_record_path(folder, record)) as temporary:
+        text = json.dumps({**encode(alone), "settings": settings}, indent=1) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+    assemble(folder)
+
+
+def stored_teacher(folder: Path, name: str) -> StoredTeacher | None:
+    """Return the record of a teacher, or None when there is none (yet)."""
+    path = folder / f"{name}.json"
+    return _read(path) if path.is_file() else None
+
+
+def assemble(folder: Path) -> None:
+    """Write ``pool.json`` from the records there are. Teachers that it lists and that have no record stay in it.
+
+    Raises:
+        PurerError: teachers do not agree on image size, channels or normalisation.
+    """
+    while True:
+        records = _records(folder)
+        write_manifest(folder, _merged(folder, records))
+        if _records(folder) == records:
+            return
+
+
+def make_folder(folder: Path) -> None:
+    """Make the pool's folder, or raise PurerError when that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PurerError(f"Cannot make the pool's folder '{folder}': {error.strerror}. Give another `pool`.") from error
+
+
+def check_same_images(pool: PoolManifest, other: PoolManifest, where: str) -> None:
+    """Raise PurerError unless ``other``, named ``where``, is for images like the pool's."""
+    for fact in ("image_size", "channels", "normalisation"):
+        expected, found = getattr(pool, fact), getattr(other, fact)
+        if expected != found:
+            raise PurerError(
+                f"A pool's teachers share one {fact}: the pool has {expected}, but {where} has {found}. "
+                "Put it into a pool of its own, or retrain it for the pool's images."
+            )
+
+
+def _merged(folder: Path, records: list[StoredTeacher]) -> PoolManifest:
+    pool = read_manifest(folder) if (folder / MANIFEST).is_file() else None
+    first = pool or records[0].manifest
+    teachers = {record.name: record for record in (pool.teachers if pool else [])}
+    for stored in records:
+        (record,) = stored.manifest.teachers
+        check_same_images(first, stored.manifest, f"teacher '{record.name}' ({record.file})")
+        teachers[record.name] = record
+    # Shorter names first, so that teacher_100 follows teacher_99.
+    in_order = sorted(teachers.values(), key=lambda record: (len(record.name), record.name))
+    return PoolManifest(first.image_size, first.channels, first.normalisation, in_order)
+
+
+def _records(folder: Path) -> list[StoredTeacher]:
+    paths = (weights.with_suffix(".json") for weights in sorted(folder.glob("*.safetensors")))
+    return [_read(path) for path in paths if path.is_file()]
+
+
+def _read(path: Path) -> StoredTeacher:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return StoredTeacher(decode(text, path), json.loads(text).get("settings", {}))
+
+
+def _record_path(folder: Path, record: TeacherRecord) -> Path:
+    return (folder / record.file).with_suffix(".json")
