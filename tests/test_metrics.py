@@ -1,0 +1,48 @@
+"""Mean and interval over episodes against numpy; ids sorted and each counted once."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from purer_lightning.metrics import EpisodeAccuracy, interval
+
+
+@pytest.mark.parametrize("episodes", [2, 7, 600])
+def test_interval_is_mean_and_normal_half_width_with_the_sample_deviation(episodes: int) -> None:
+    values = np.random.default_rng(0).random(episodes)
+    found = interval(torch.from_numpy(values))
+    assert found.episodes == episodes
+    assert found.mean == pytest.approx(np.mean(values), rel=1e-12)
+    assert found.ci95 == pytest.approx(1.959963984540054 * np.std(values, ddof=1) / math.sqrt(episodes), rel=1e-12)
+
+
+def test_interval_of_float32_values_is_computed_in_float64() -> None:
+    values = torch.full((2000,), 0.1)
+    found = interval(values)
+    assert found.mean == pytest.approx(float(np.float32(0.1)), rel=1e-15)
+    assert found.ci95 == pytest.approx(0, abs=1e-15)
+
+
+def test_a_single_episode_has_an_infinite_interval() -> None:
+    assert interval(torch.tensor([0.4])).ci95 == math.inf
+
+
+def test_accuracies_come_out_by_ascending_id_with_repeated_episodes_dropped() -> None:
+    metric = EpisodeAccuracy()
+    for episode, accuracy in [(5, 0.5), (1, 0.1), (5, 0.5), (3, 0.3), (1, 0.1)]:
+        metric.update(episode, torch.tensor(accuracy))
+    ids, accuracies = metric.compute()
+    assert ids.tolist() == [1, 3, 5]
+    torch.testing.assert_close(accuracies, torch.tensor([0.1, 0.3, 0.5]))
+
+
+def test_reset_forgets_all_episodes() -> None:
+    metric = EpisodeAccuracy()
+    metric.update(0, torch.tensor(0.1))
+    metric.compute()
+    metric.reset()
+    for episode in (4, 2):
+        metric.update(episode, torch.tensor(0.4))
+    assert metric.compute()[0].tolist() == [2, 4]
