@@ -84,6 +84,12 @@ def test_every_face_that_is_drawn_from_has_ink_for_the_character_and_no_box() ->
             assert not np.array_equal(ink, boxes[face]), (character, face)
 
 
+def test_cyrillic_small_letters_are_never_drawn_in_a_hand_that_makes_them_other_letters() -> None:
+    assert "STIXGeneralItalic" in faces_of("Т")
+    assert "STIXGeneralItalic" not in faces_of("т")  # there it looks like m
+    assert len(faces_of("т")) == 12
+
+
 def test_a_picture_depends_on_seed_class_and_number_alone() -> None:
     few, many = glyph_pictures(2, seed=1), glyph_pictures(5, seed=1)
     assert few["digit two"][1].load().tobytes() == many["digit two"][1].load().tobytes()

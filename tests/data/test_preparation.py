@@ -172,6 +172,16 @@ def test_a_failing_preparation_leaves_the_former_data_set_as_it_was(tree: Path, 
     assert [entry.name for entry in (tmp_path / "root").iterdir()] == ["photos"]
 
 
+def test_files_of_two_preparations_are_never_taken_for_one_data_set(tree: Path, tmp_path: Path) -> None:
+    folder = prepare("folder", root=str(tmp_path / "root"), source=str(tree), image_size=8)
+    (folder / "val.npy").unlink()
+    (folder / "val.npy").mkdir()  # stops the second preparation after it has put its train.npy in place
+    with pytest.raises(PurerError, match="Expected to write the data set into"):
+        prepare("folder", root=str(tmp_path / "root"), source=str(tree), image_size=8, seed=1)
+    with pytest.raises(PurerError, match="is not prepared"):
+        open_split(tmp_path / "root", "photos", "train")
+
+
 def test_a_folders_hash_is_that_of_its_sha256sum_listing_and_sees_names(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(b"abc")
