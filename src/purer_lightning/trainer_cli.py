@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from purer_lightning.calibration import CalibrationSettings
-from purer_lightning.callbacks import GalleryCallback, SynthesisCallback
+from purer_lightning.callbacks import GalleryCallback, SummaryCallback, SynthesisCallback
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
@@ -32,6 +32,7 @@ GROUPS = {
     "evaluation.calibration": CalibrationSettings,
     "synthesis": SynthesisCallback,
     "gallery": GalleryCallback,
+    "summary": SummaryCallback,
     "checkpoint": ModelCheckpoint,
     "last_checkpoint": ModelCheckpoint,
     "trainer": Trainer,
@@ -50,6 +51,7 @@ class PurerCLI(LightningCLI):
             parser.link_arguments("seed_everything", target)
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
         parser.add_lightning_class_args(GalleryCallback, "gallery")
+        parser.add_lightning_class_args(SummaryCallback, "summary")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # A callback of its own: save_last of the one above writes only when there is a new best.
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")

@@ -68,6 +68,9 @@ def result(folder: Path) -> dict[str, dict[str, float]]:
 def test_a_run_leaves_config_metrics_checkpoints_and_picture(run: Path) -> None:
     for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "pseudo_images.png"):
         assert (run / name).stat().st_size > 0, name
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["updates"] == UPDATES
+    assert 0 < summary["peak_memory_gib"] < 24
 
 
 def test_the_log_has_every_documented_key(run: Path) -> None:

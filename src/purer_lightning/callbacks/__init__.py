@@ -1,6 +1,7 @@
 """Callbacks. None but SynthesisCallback may change a result."""
 
 from purer_lightning.callbacks.gallery import GalleryCallback
+from purer_lightning.callbacks.summary import SummaryCallback
 from purer_lightning.callbacks.synthesis import SynthesisCallback
 
-__all__ = ["GalleryCallback", "SynthesisCallback"]
+__all__ = ["GalleryCallback", "SummaryCallback", "SynthesisCallback"]
