@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import lightning.pytorch  # noqa: F401  here, so that its log handler takes pytest's stderr and not one test's
 import numpy as np
 import pytest
 import torch

@@ -245,3 +245,11 @@ def test_meta_gradient_equals_finite_differences_along_random_directions(seed: i
     gradients = torch.autograd.grad(loss, tuple(theta(problem).values()))
     slope = sum((g * d).sum().item() for g, d in zip(gradients, direction.values(), strict=True))
     assert slope == pytest.approx((moved(1e-6) - moved(-1e-6)) / 2e-6, rel=1e-5)
+
+
+def test_an_adversarial_meta_update_runs_in_support_mode(tmp_path: Path) -> None:
+    problem = make_problem()
+    problem.module.learner.batchnorm = "support"
+    before = {name: value.clone() for name, value in theta(problem).items()}
+    fit(problem, 1, tmp_path)
+    assert all(not torch.equal(before[name], value) for name, value in theta(problem).items())

@@ -46,3 +46,11 @@ def test_reset_forgets_all_episodes() -> None:
     for episode in (4, 2):
         metric.update(episode, torch.tensor(0.4))
     assert metric.compute()[0].tolist() == [2, 4]
+
+
+def test_one_episode_alone_comes_out_as_a_list_of_one() -> None:
+    metric = EpisodeAccuracy()
+    metric.update(4, torch.tensor(0.4))
+    ids, accuracies = metric.per_episode()
+    assert ids.tolist() == [4]
+    assert math.isinf(interval(accuracies).ci95)

@@ -27,7 +27,7 @@ class IcfilEvaluation(LightningModule):
 
     Args:
         learner: the meta-model or baseline, the same class and settings as in training.
-        calibration: ICFIL's settings; left out for learners whose adaptation has no weights to calibrate.
+        calibration: ICFIL's settings; ICFIL is left out for learners that are not ``calibratable``.
         report_at: numbers of episodes at which to report, each the first so many of the same list; 600 to compare
             with the literature, 2,000 to decide. Those larger than the list are left out; the whole list is always in.
         seed: every draw follows from it; linked to the run's seed.
@@ -89,7 +89,7 @@ class IcfilEvaluation(LightningModule):
     def _report(self, stage: str) -> None:
         by_method: dict[str, Tensor] = {}
         for method in self.accuracies:
-            ids, accuracies = self._accuracy(method).compute()
+            ids, accuracies = self._accuracy(method).per_episode()
             self._accuracy(method).reset()
             by_method[method] = accuracies.cpu()
         self.results = self.describe() | {"minutes": (time.monotonic() - self._started) / 60}

@@ -47,6 +47,11 @@ class EpisodeAccuracy(Metric):
         self.ids.append(torch.tensor([episode], device=accuracy.device))
         self.accuracies.append(accuracy.detach().reshape(1))
 
+    def per_episode(self) -> tuple[Tensor, Tensor]:
+        """Return what ``compute`` does, without the base class's habit of making a scalar of one element."""
+        ids, accuracies = self.compute()
+        return ids.reshape(-1), accuracies.reshape(-1)
+
     def compute(self) -> tuple[Tensor, Tensor]:
         """Return the ids, ascending, and their accuracies, both (episodes,)."""
         ids, accuracies = dim_zero_cat(self.ids), dim_zero_cat(self.accuracies)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval
-from purer_lightning.nets.functional import Weights
+from purer_lightning.nets.functional import Weights, running_statistics
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
 
@@ -154,7 +155,7 @@ class PurerModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log mean and interval over the episodes of all ranks."""
-        _, accuracies = self.validation_accuracy.compute()
+        _, accuracies = self.validation_accuracy.per_episode()
         self.validation_accuracy.reset()
         result = interval(accuracies)
         self.log("val/accuracy", result.mean, prog_bar=True)
@@ -204,6 +205,9 @@ class PurerModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Move the teachers, which are no submodules, to where the images are."""
+        without = [teacher.record.name for teacher in self.pool.teachers if not running_statistics(teacher.network)]
+        if without:
+            rank_zero_warn(f"No BatchNorm, so no R_feature in the inversion of: {', '.join(without)}.")
         for teacher in self.pool.teachers:
             teacher.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -42,4 +42,6 @@ def explain(message: str, known: Iterable[str]) -> str:
 def _nearest_dotted(key: str, known: Iterable[str]) -> str:
     """Look for the nearest whole key, then, for a misspelt group, for the nearest first word."""
     known = list(known)
-    return nearest(key, known) or nearest(key.partition(".")[0], {name.partition(".")[0] for name in known})
+    groups = {name.partition(".")[0] for name in known}
+    group = key.partition(".")[0]
+    return nearest(group, groups) if "." in key and group not in groups else nearest(key, known)

@@ -138,3 +138,26 @@ def test_first_weights_depend_on_the_seed_alone() -> None:
     first, same, other = (learner.state_dict()["network.head.weight"] for learner in learners)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_gradients_flow_through_the_support_sets_statistics_as_in_the_reference() -> None:
+    learner = make_learner("support")
+    images, labels = support()
+    images.requires_grad_()
+    theta = reference.parameters_of(learner.network)
+    wanted_fast = reference.inner_loop(theta, (images, labels), reference.Inner(LR, 2))
+    _, seen = reference.conv4_features(wanted_fast, images)
+    wanted = reference.conv4(wanted_fast, pictures(4, 1), seen)
+    found = learner.logits(pictures(4, 1), learner.adapt(learner.weights(), images, labels, second_order=True))
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    own = dict(learner.network.named_parameters())
+    gradients = torch.autograd.grad(found.square().sum(), [images, *in_order(own)])
+    wanted_gradients = torch.autograd.grad(wanted.square().sum(), [images, *theta])
+    for gradient, other in zip(gradients, wanted_gradients, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-8, atol=1e-10)
+
+
+def test_icfil_applies_where_batchnorm_remembers_nothing() -> None:
+    assert make_learner("transductive").calibratable
+    assert make_learner("support").calibratable
+    assert not make_learner("running").calibratable

@@ -28,12 +28,10 @@ class Learner(nn.Module, ABC):
     Attributes:
         network: made by ``build``.
         second_order: whether the meta-gradient goes through the inner loop's gradients.
-        calibratable: whether its fast weights are weights of ``network``, so that ICFIL can calibrate them.
     """
 
     network: nn.Module
     second_order: bool = False
-    calibratable: bool = True
 
     def __init__(
         self,
@@ -77,6 +75,11 @@ class Learner(nn.Module, ABC):
             second_order: keep the graph of the inner gradients, so that the result can be differentiated with
                 respect to ``weights`` and ``support`` exactly.
         """
+
+    @property
+    def calibratable(self) -> bool:
+        """Whether ICFIL applies: the fast weights are the network's parameters, and its BatchNorm remembers nothing."""
+        return self.batchnorm != "running"
 
     def logits(self, images: Tensor, fast: Weights) -> Tensor:
         """Return logits (N, way) of images (N, C, H, W), normalised in the learner's BatchNorm mode."""

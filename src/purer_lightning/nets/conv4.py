@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError
+from purer_lightning.nets.batchnorm import BatchNorm2d
 
 
 class Conv4(nn.Module):
@@ -44,7 +45,7 @@ class Conv4(nn.Module):
 def _block(channels: int, width: int, running_statistics: bool) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1),
-        nn.BatchNorm2d(width, track_running_stats=running_statistics),
+        BatchNorm2d(width, track_running_stats=running_statistics),
         nn.ReLU(),
         nn.MaxPool2d(2),
     )

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from purer_lightning.nets.batchnorm import BatchNorm2d
+
 
 class ResNet(nn.Module):
     """A ResNet of basic blocks, as in the few-shot comparison of Chen et al. (2019).
@@ -87,5 +89,5 @@ def _stem(channels: int, width: int, image_size: int, running_statistics: bool) 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, running_statistics: bool) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs, track_running_stats=running_statistics),
+        BatchNorm2d(outputs, track_running_stats=running_statistics),
     )

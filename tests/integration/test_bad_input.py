@@ -1,0 +1,137 @@
+"""Mistakes at the front door: each ends in one sentence that names the thing and the remedy, and in status 1 or 2."""
+
+from pathlib import Path
+
+import pytest
+
+from purer_lightning.cli import main
+
+
+def complaint(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 1) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == status
+    said = capsys.readouterr().err.splitlines()
+    (sentence,) = [line for line in said if line.startswith("purer")]
+    assert "Traceback" not in "".join(said)
+    return sentence
+
+
+@pytest.fixture
+def toy(toy_data: Path, toy_pool: Path, tmp_path: Path) -> list[str]:
+    where = ["--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)]
+    small = ["--data.way", "3", "--data.query", "3", "--trainer.max_steps", "1", "--data.validation_episodes", "2"]
+    return ["fit", "--config", "demo.yaml", *where, *small, "--run", str(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fitt"], "Did you mean 'fit'?"),
+        (["pool", "chek"], "Did you mean 'check'?"),
+        (["fit", "--config", "cifar_fs_smal.yaml"], "Did you mean 'cifar_fs_small.yaml'?"),
+        (["test", "--config=nothing_like_it"], "demo.yaml"),
+    ],
+)
+def test_an_unknown_command_or_configuration_names_the_nearest(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in complaint(capsys, words)
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--data.wya", "Did you mean 'data.way'?"),
+        ("--model.imge_lr", "Did you mean 'model.image_lr'?"),
+        ("--model.curriculum.warmup", "Did you mean 'warm_up'?"),
+        ("--model.learner.init_args.inner_step", "Did you mean 'inner_steps'?"),
+        ("--evaluation.calibration.temprature", "Did you mean 'temperature'?"),
+        ("--trainer.max_stepss", "Did you mean 'trainer.max_steps'?"),
+    ],
+)
+def test_a_misspelt_flag_names_the_nearest_key(
+    flag: str, expected: str, toy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in complaint(capsys, [*toy, flag, "3"], status=2)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "expected"),
+    [
+        ("data:\n  wya: 3\n", "Did you mean 'data.way'?"),
+        ("modl:\n  image_lr: 3\n", "Did you mean 'model'?"),
+        ("model:\n  curriculum:\n    patiense: 3\n", "Did you mean 'patience'?"),
+    ],
+)
+def test_a_misspelt_key_in_a_file_names_the_nearest_key(
+    yaml: str, expected: str, toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml)
+    assert expected in complaint(capsys, [*toy, "--config", str(file)], status=2)
+
+
+def test_a_misspelt_option_of_a_plain_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'epochs'?" in complaint(capsys, ["pretrain", "--epohcs", "3"], status=2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--data.way", "99"], "lower data.way"),
+        (["--data.images_per_class", "3"], "shot + query = 1 + 3 = 4"),
+        (["--data.dataset", "missing"], "purer data prepare"),
+        (["--data.pool", "missing"], "purer pretrain"),
+        (["--model.learner.init_args.architecture", "conv5"], "Did you mean 'conv4'?"),
+        (["--model.learner.init_args.batchnorm", "running"], "'transductive' or 'support'"),
+        (["--model.learner.init_args.arguments", "{depth: 3}"], "do not fit conv4"),
+    ],
+)
+def test_a_setting_that_cannot_be_met_says_what_to_change(
+    flags: list[str], expected: str, toy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in complaint(capsys, [*toy, *flags])
+
+
+def test_way_above_the_validation_classes_is_refused_before_training(
+    toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "way" in complaint(capsys, [*toy, "--data.way", "5"])
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_unwritable_run_folder_is_named(toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    sentence = complaint(capsys, [*toy, "--run", str(tmp_path / "file" / "run")])
+    assert str(tmp_path / "file" / "run") in sentence
+    assert "--run" in sentence
+
+
+def test_a_second_run_does_not_overwrite_the_first(
+    toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("kept")
+    assert "--ckpt_path" in complaint(capsys, toy)
+    assert (tmp_path / "run" / "metrics.csv").read_text() == "kept"
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_one_sentence(
+    toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*toy, "--trainer.enable_progress_bar", "false"])
+    wider = ["--model.learner.init_args.arguments", "{width: 8}"]
+    checkpoint = ["--ckpt_path", str(tmp_path / "run" / "checkpoints" / "last.ckpt")]
+    words = ["test", *toy[1:], *wider, *checkpoint]
+    assert "model.learner.init_args.arguments" in complaint(capsys, words)
+
+
+def test_a_pool_for_another_image_size_than_the_data_is_refused(
+    toy: list[str], toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = ["--source", str(toy_data / "pictures"), "--name", "large", "--image_size", "20"]
+    main(["data", "prepare", "folder", *source, "--root", str(tmp_path)])
+    sentence = complaint(capsys, [*toy, "--data.dataset", "large", "--data.root", str(tmp_path)])
+    assert "3 x 16 x 16" in sentence
+    assert "3 x 20 x 20" in sentence
