@@ -19,39 +19,46 @@ test_row() {
     git rev-parse --short HEAD > "$results/$name/commit.txt"
 }
 
-# fit_row NAME CONFIG [FLAGS]: meta-train (or go on), then test the checkpoint that was best on meta-val.
+# fit_row NAME CONFIG [FLAGS]: meta-train, or go on where an interrupted run has saved last.
 fit_row() {
-    local name=$1 config=$2 run="runs/$1"
+    local name=$1 config=$2 run="runs/$1" resume=()
     shift 2
     if [ ! -f "$run/summary.json" ]; then
-        local resume=()
         if [ -f "$run/checkpoints/last.ckpt" ]; then resume=(--ckpt_path "$run/checkpoints/last.ckpt"); else rm -rf "$run"; fi
         "$purer" fit --config "$config" "$@" --run "$run" "${resume[@]}" --trainer.enable_progress_bar false
     fi
     mkdir -p "$results/$name"
     cp "$run/summary.json" "$run/metrics.csv" "$results/$name/"
-    test_row "$name" "$config" "$@" --ckpt_path "$run/checkpoints/best.ckpt"
 }
+
+# best NAME: the checkpoint that was best on meta-val.
+best() { echo --ckpt_path "runs/$1/checkpoints/best.ckpt"; }
 
 "$purer" data prepare cifar_fs --source "$source" --root data
 "$purer" pretrain --config cifar_fs_pool.yaml
 
+one=cifar_fs_small.yaml five=cifar_fs_small_5shot.yaml
 off=(--model.curriculum.enabled false)
-fit_row eci_1shot cifar_fs_small.yaml &
-fit_row ei_1shot cifar_fs_small.yaml "${off[@]}" &
+fit_row eci_1shot $one &
+fit_row ei_1shot $one "${off[@]}" &
 wait
-fit_row eci_5shot cifar_fs_small_5shot.yaml &
-fit_row ei_5shot cifar_fs_small_5shot.yaml "${off[@]}" &
+fit_row eci_5shot $five &
+fit_row ei_5shot $five "${off[@]}" &
 wait
-for shot in 1 5; do
-    config=cifar_fs_small.yaml
-    [ "$shot" = 5 ] && config=cifar_fs_small_5shot.yaml
-    plain=(--evaluation.calibration.enabled false)
-    test_row "random_${shot}shot" "$config" "${plain[@]}" &
-    test_row "average_${shot}shot" "$config" "${plain[@]}" --config baselines/average.yaml
-    test_row "teacher_centroid_${shot}shot" "$config" --config baselines/teacher_centroid.yaml
-    wait
-    test_row "pool_logits_centroid_${shot}shot" "$config" --config baselines/pool_logits_centroid.yaml &
+# Meta-test, once. ICFIL's values were chosen on meta-val before: experiments/sweep_icfil.py.
+(test_row eci_1shot $one $(best eci_1shot); test_row eci_5shot $five $(best eci_5shot)) &
+(test_row ei_1shot $one "${off[@]}" $(best ei_1shot); test_row ei_5shot $five "${off[@]}" $(best ei_5shot)) &
+wait
+plain=(--evaluation.calibration.enabled false)
+for config in $one $five; do
+    shot=1shot
+    [ $config = $five ] && shot=5shot
+    (
+        test_row random_$shot $config "${plain[@]}"
+        test_row average_$shot $config "${plain[@]}" --config baselines/average.yaml
+        test_row teacher_centroid_$shot $config --config baselines/teacher_centroid.yaml
+        test_row pool_logits_centroid_$shot $config --config baselines/pool_logits_centroid.yaml
+    ) &
 done
 wait
 .venv/bin/python experiments/table.py

@@ -168,7 +168,7 @@ class _Plans(Dataset[UpdatePlan]):
 
 
 class _UpdateSampler(Sampler[int]):
-    """Numbers of meta-updates, one epoch after the other; an epoch that a resumed run begins in its midst is shorter."""
+    """Numbers of meta-updates, epoch after epoch; an epoch that a resumed run begins in its midst is shorter."""
 
     def __init__(self, updates_per_epoch: int, first_update: int) -> None:
         self.updates_per_epoch = updates_per_epoch
