@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ def check(folder: str) -> None:
         PurerError: no pool there, or, after the table, one sentence for each bad teacher.
     """
     manifest = read_manifest(folder)
-    table = Table("teacher", "architecture", "classes", "held-out %", "parameters", "verdict", title=f"Pool {folder}")
+    classes = Column("classes", overflow="fold")
+    table = Table("teacher", "architecture", classes, "held-out %", "parameters", "verdict", title=f"Pool {folder}")
     complaints = []
     for record in manifest.teachers:
         parameters, verdict = "", "ok"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.normalisation import Normalisation
@@ -76,6 +77,7 @@ class Finished(NamedTuple):
 def make_teacher(job: Job) -> Finished:
     """Train one teacher and write it into its pool at once."""
     started = perf_counter()
+    keep_freed_memory()
     course = job.course
     split = open_split(course.root, course.dataset, "train")
     train, held_out = (pictures.to(course.device) for pictures in teacher_pictures(job, split))
