@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from purer_lightning.calibration import CalibrationSettings
+from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.callbacks import GalleryCallback, SummaryCallback, SynthesisCallback
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
@@ -148,6 +149,7 @@ def make_writable(folder: Path) -> None:
 
 def run(args: list[str]) -> None:
     """Parse ``args`` (subcommand first) and run it."""
+    keep_freed_memory()
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
     PurerCLI(
