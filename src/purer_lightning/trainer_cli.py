@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
-from purer_lightning.calibration import CalibrationSettings
 from purer_lightning.allocator import keep_freed_memory
+from purer_lightning.calibration import CalibrationSettings
 from purer_lightning.callbacks import GalleryCallback, SummaryCallback, SynthesisCallback
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
