@@ -1,9 +1,10 @@
 # One virtual environment, .venv, serves every target; it is made on first use and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
+SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check wheel
+.PHONY: help demo test check bench real wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
@@ -18,6 +19,14 @@ check: .venv/.installed ## formatting, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: .venv/.installed ## time a meta-update beside the plain reference, and the start of the command line
+	$(BIN)/python benchmarks/update.py
+	$(BIN)/python benchmarks/inversion_step.py
+	$(BIN)/python benchmarks/startup.py
+
+real: .venv/.installed ## the real CIFAR-FS experiments, hours: make real SOURCE=cifar100.zip
+	experiments/run.sh $(SOURCE)
 
 wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder
 	rm -rf dist

@@ -1,0 +1,111 @@
+"""The parts of a meta-update, made by the package and by the plain reference, and how far their gradients differ."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from problem import LAMBDA, Problem
+from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
+
+SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
+
+
+class Part(NamedTuple):
+    """A part of the meta-update, made by either path; ``gradients`` returns both paths' where they are compared."""
+
+    name: str
+    plain: Callable[[], object]
+    product: Callable[[], object]
+    gradients: Callable[[], tuple[Tensor, Tensor]] | None = None
+
+
+def parts_of(problem: Problem) -> list[Part]:
+    """Return what is timed on an attached problem. The product's side calls what training calls."""
+    module, plain = problem.module, problem.plain
+    plan, jitter = problem.data.plan(0), draw_jitter(module.seed, 0)
+
+    def product_inversion_gradient() -> Tensor:
+        return inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
+
+    def product_adversarial_gradient() -> Tensor:
+        episodes = module.bank.episodes(plan.adversarial)
+        hardness = module.outer_loop(module.learner.frozen_weights(), episodes, second_order=True)
+        return torch.autograd.grad(hardness.loss, module.bank.images)[0]
+
+    def product_outer_loss() -> Tensor:
+        episodes = module.bank.episodes(plan.meta_batch)
+        return module.outer_loop(module.learner.weights(), episodes, second_order=True).loss
+
+    def product_meta_gradient() -> Tensor:
+        return flat(torch.autograd.grad(product_outer_loss(), list(module.learner.parameters())))
+
+    def plain_update(weight: float) -> None:
+        plain.data_step(jitter, weight, plan.adversarial)
+        plain.theta_step(plan.meta_batch)
+
+    def product_update(*, fired: bool) -> None:
+        module.switch.on = fired
+        module.training_step(plan, 0)
+
+    return [
+        Part(
+            "inversion step",
+            lambda: plain.data_step(jitter),
+            lambda: module.data_step(0),
+            lambda: (plain.inversion_gradient(jitter), product_inversion_gradient()),
+        ),
+        Part(
+            "adversarial term",
+            lambda: plain.adversarial_gradient(plan.adversarial),
+            product_adversarial_gradient,
+            lambda: (plain.adversarial_gradient(plan.adversarial), product_adversarial_gradient()),
+        ),
+        Part(
+            "meta-step",
+            lambda: plain.theta_step(plan.meta_batch),
+            lambda: module.theta_step(product_outer_loss()),
+            lambda: (flat(plain.meta_gradient(plan.meta_batch)), product_meta_gradient()),
+        ),
+        Part("update, switch off", lambda: plain_update(0.0), lambda: product_update(fired=False)),
+        Part("update, switch on", lambda: plain_update(LAMBDA), lambda: product_update(fired=True)),
+    ]
+
+
+def flat(tensors: tuple[Tensor, ...]) -> Tensor:
+    """Return all values in one row."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+class Difference(NamedTuple):
+    """How far the product's gradient is from the plain one's.
+
+    Attributes:
+        whole: ``||product - plain|| / ||plain||``.
+        images: how many images' own gradients differ by more than ``SAME``; None for the meta-gradient.
+    """
+
+    whole: float
+    images: int | None
+
+
+def compare(plain: Tensor, product: Tensor) -> Difference:
+    """Compare two gradients: either of the bank's shape or one row."""
+    whole = relative_difference(plain.flatten(), product.flatten()).item()
+    if plain.ndim == 1:
+        return Difference(whole, None)
+    each = relative_difference(plain.flatten(2), product.flatten(2))
+    return Difference(whole, int((each > SAME).sum()))
+
+
+def relative_difference(plain: Tensor, product: Tensor) -> Tensor:
+    """Return ``||product - plain|| / ||plain||`` along the last dimension; 0 where both are 0."""
+    difference = (product - plain).norm(dim=-1)
+    return torch.where(difference == 0, 0.0, difference / plain.norm(dim=-1))
+
+
+def compare_gradients(problem: Problem) -> dict[str, Difference]:
+    """Compare each part's gradients at the problem's start."""
+    problem.restore()
+    return {part.name: compare(*part.gradients()) for part in parts_of(problem) if part.gradients}

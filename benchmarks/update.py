@@ -1,0 +1,226 @@
+"""One meta-update of the package beside the plain reference: time, memory and gradients, in one process."""
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from machine import RESULTS, describe_machine, headline, write_result
+from parts import SAME, Difference, compare_gradients, parts_of
+from problem import Problem, Setting
+from purer_lightning.allocator import keep_freed_memory
+
+MIB = 2**20
+
+
+class Times(NamedTuple):
+    """Seconds of a part, a round each."""
+
+    plain: list[float]
+    product: list[float]
+
+    def ratios(self) -> list[float]:
+        """How many times the product's time the plain path took, by rounds: both ran next to each other."""
+        return [plain / product for plain, product in zip(self.plain, self.product, strict=True)]
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def time_parts(problem: Problem, rounds: int) -> dict[str, Times]:
+    """Time all parts, both paths next to each other and first in turn, each from the same state."""
+    parts = parts_of(problem)
+    times = {part.name: Times([], []) for part in parts}
+    for round_number in range(-1, rounds):
+        for part in parts:
+            paths = [(part.plain, times[part.name].plain), (part.product, times[part.name].product)]
+            for work, seconds in paths[:: 1 if round_number % 2 else -1]:
+                problem.restore()
+                taken = seconds_of(work)
+                if round_number >= 0:  # the round before makes the optimisers' states
+                    seconds.append(taken)
+    return times
+
+
+class Stopwatch(Callback):
+    """Times the Trainer's whole loop, plan and logging with it, from batch to batch; in between, the plain update."""
+
+    def __init__(self, plain_update: Callable[[], object]) -> None:
+        self.plain_update = plain_update
+        self.times = Times([], [])
+        self._begin = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """End the last update's time, run the plain update, begin anew; the first update does not count."""
+        del trainer, pl_module, batch
+        taken = time.perf_counter() - self._begin
+        if batch_idx > 1:
+            self.times.product.append(taken)
+        taken = seconds_of(self.plain_update)
+        if batch_idx > 0:
+            self.times.plain.append(taken)
+        self._begin = time.perf_counter()
+
+
+def time_trainer(rounds: int) -> Times:
+    """Time updates of ``Trainer.fit`` with the switch off, and plain ones in turn."""
+    problem = Problem(Setting())
+    plain_update = next(part.plain for part in parts_of(problem) if part.name == "update, switch off")
+    stopwatch = Stopwatch(plain_update)
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=rounds + 2,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[stopwatch],
+            default_root_dir=folder,
+        )
+        trainer.fit(problem.module, datamodule=problem.data)
+    return Times(stopwatch.times.plain[:rounds], stopwatch.times.product[:rounds])
+
+
+def resident(key: str) -> float:
+    """Return this process's resident memory in MiB: VmRSS now, VmHWM at its highest. Linux only."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[key].split()[0]) * 1024 / MIB
+
+
+def prepare_process(threads: int, allocator: str) -> None:
+    """Set what holds for the whole process, so for both paths."""
+    torch.set_num_threads(threads)
+    if allocator == "kept":
+        keep_freed_memory()
+
+
+def peak_memory(path: str, threads: int, allocator: str) -> dict[str, float]:
+    """Run three updates with the switch on; return MiB before and at the peak. For a process of its own."""
+    prepare_process(threads, allocator)
+    problem = Problem(Setting())
+    problem.attach()
+    part = next(part for part in parts_of(problem) if part.name == "update, switch on")
+    before = resident("VmRSS")
+    for _ in range(3):
+        part.plain() if path == "plain" else part.product()
+    return {"before": before, "peak": resident("VmHWM")}
+
+
+def measure_memory(threads: int, allocator: str) -> dict[str, dict[str, float]]:
+    """Return both paths' memory, each in a fresh process, since a peak never falls."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
+        return {path: processes.submit(peak_memory, path, threads, allocator).result() for path in ("plain", "product")}
+
+
+def table_of(times: dict[str, Times], differences: dict[str, dict[str, Difference]]) -> Table:
+    """Return the table that is printed."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("milliseconds")
+    for heading in ("plain", "product", "ratio", "lowest", "highest", *differences):
+        table.add_column(heading, justify="right")
+    for name, part_times in times.items():
+        ratios = part_times.ratios()
+        table.add_row(
+            name,
+            *(f"{1000 * statistics.median(path):.1f}" for path in part_times),
+            *(f"{ratio:.2f}" for ratio in (statistics.median(ratios), min(ratios), max(ratios))),
+            *(f"{found[name].whole:.1e}" if name in found else "-" for found in differences.values()),
+        )
+    return table
+
+
+def footnotes(differences: dict[str, dict[str, Difference]], memory: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Yield what stands below the table."""
+    yield "ratio: plain / product, median over rounds. float32, float64: how far their gradients differ."
+    for name, found in differences["float32"].items():
+        if found.images:
+            yield f"{name}: {found.images} image(s) differ by more than {SAME:g} in float32 (README: kinks)."
+    for path, mib in memory.items():
+        yield f"peak memory, {path}: {mib['peak']:.0f} MiB, {mib['before']:.0f} of them before the first update."
+
+
+def summary(times: dict[str, Times]) -> dict[str, dict[str, float]]:
+    """Return medians over rounds: seconds of both paths and the ratio."""
+    return {
+        name: {path: statistics.median(seconds) for path, seconds in part_times._asdict().items()}
+        | {"ratio": statistics.median(part_times.ratios())}
+        for name, part_times in times.items()
+    }
+
+
+def main() -> None:
+    """Compare, time, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads")
+    parser.add_argument(
+        "--allocator",
+        choices=["kept", "default"],
+        default="kept",
+        help="for both paths: keep freed memory, as `purer fit` does, or glibc's default",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
+    parser.add_argument("--output", type=Path, default=RESULTS / "update.json", help="the JSON file to write")
+    arguments = parser.parse_args()
+    prepare_process(arguments.threads, arguments.allocator)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # the Trainer greets
+    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # Lightning's own use of torch
+
+    machine = describe_machine()
+    memory = measure_memory(arguments.threads, arguments.allocator)
+    differences = {"float32": differences_in(torch.float32), "float64": differences_in(torch.float64)}
+    problem = Problem(Setting())
+    problem.attach()
+    times = time_parts(problem, arguments.rounds) | {"update, Trainer": time_trainer(arguments.rounds)}
+
+    console = Console(width=100)  # as wide in a file as in a terminal
+    conditions = f"{arguments.threads} thread(s), {arguments.rounds} rounds, allocator {arguments.allocator}"
+    console.print(f"{headline(machine)}, {conditions}", highlight=False)
+    console.print(table_of(times, differences))
+    for line in footnotes(differences, memory):
+        console.print(line, highlight=False)
+    result = {
+        "machine": machine
+        | {"torch": torch.__version__, "threads": arguments.threads, "allocator": arguments.allocator},
+        "setting": asdict(Setting()),
+        "rounds": arguments.rounds,
+        "medians": summary(times),
+        "seconds": {name: part_times._asdict() for name, part_times in times.items()},
+        "gradient_differences": {
+            dtype: {name: difference._asdict() for name, difference in found.items()}
+            for dtype, found in differences.items()
+        },
+        "memory_mib": memory,
+    }
+    write_result(arguments.output, result)
+
+
+def differences_in(dtype: torch.dtype) -> dict[str, Difference]:
+    """Compare the gradients of the timed setting in one precision."""
+    problem = Problem(Setting(), dtype)
+    problem.attach()
+    return compare_gradients(problem)
+
+
+if __name__ == "__main__":
+    main()

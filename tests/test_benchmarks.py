@@ -1,0 +1,100 @@
+"""The benchmark's reference computes what the package computes; else a ratio of their times would say nothing."""
+
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # scripts, not a package
+
+import plain
+from inversion_step import VARIANTS
+from parts import compare_gradients, parts_of
+from problem import Problem, Setting
+
+TINY = Setting(classes=8, classes_per_teacher=3, images_per_class=4, way=3, query=3, image_size=16, width=4)
+PARTS = ("inversion step", "adversarial term", "meta-step")
+CHANGES = {
+    "inversion step": (True, False),
+    "adversarial term": (False, False),
+    "meta-step": (False, True),
+    "update, switch off": (True, True),
+    "update, switch on": (True, True),
+}
+
+
+@pytest.fixture
+def problem() -> Problem:
+    made = Problem(TINY, torch.float64)
+    made.attach()
+    return made
+
+
+def test_plain_and_product_gradients_of_every_part_agree_in_float64(problem: Problem) -> None:
+    differences = compare_gradients(problem)
+    assert tuple(differences) == PARTS
+    assert max(found.whole for found in differences.values()) < 1e-10
+    assert [found.images for found in differences.values()] == [0, 0, None]
+
+
+@pytest.mark.parametrize(
+    ("constant", "name"),
+    [
+        ("TOTAL_VARIATION", "inversion step"),
+        ("L2", "inversion step"),
+        ("FEATURE", "inversion step"),
+        ("INNER_LR", "adversarial term"),
+        ("INNER_LR", "meta-step"),
+    ],
+)
+def test_a_reference_with_another_constant_is_told_apart(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch, constant: str, name: str
+) -> None:
+    monkeypatch.setattr(plain, constant, 2 * getattr(plain, constant))
+    assert compare_gradients(problem)[name].whole > 1e-6
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_each_measure_leaves_the_inversion_gradient_as_it_is(
+    problem: Problem, variant: type[plain.PlainTeacher]
+) -> None:
+    teachers = [variant(copy.deepcopy(known.network), known.classes) for known in problem.module.pool.teachers]
+    found = plain.PlainUpdate(teachers, problem.plain.bank, problem.plain.theta).inversion_gradient((2, -1))
+    torch.testing.assert_close(found, problem.plain.inversion_gradient((2, -1)), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_timed_moves_the_same_things_alike_on_both_paths(problem: Problem, name: str) -> None:
+    images, theta = problem.plain.bank.detach().clone(), [value.detach().clone() for value in problem.plain.theta]
+    part = next(part for part in parts_of(problem) if part.name == name)
+    part.plain()
+    part.product()
+    moved = not torch.equal(problem.plain.bank, images), not torch.equal(problem.plain.theta[0], theta[0])
+    assert moved == CHANGES[name]
+    learnt = list(problem.module.learner.parameters())
+    torch.testing.assert_close(problem.module.bank.images, problem.plain.bank, rtol=0, atol=1e-8)
+    torch.testing.assert_close(learnt, problem.plain.theta, rtol=0, atol=1e-8)
+
+
+def test_restore_takes_both_paths_back_to_the_common_start(problem: Problem) -> None:
+    start = problem.plain.bank.detach().clone()
+    for part in parts_of(problem):
+        part.plain()
+        part.product()
+    problem.restore()
+    assert torch.equal(problem.plain.bank, start)
+    assert torch.equal(problem.module.bank.images, start)
+    for one, other in zip(problem.plain.theta, problem.module.learner.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_switch_on_is_another_update_than_switch_off(problem: Problem) -> None:
+    moved = []
+    for part in parts_of(problem)[-2:]:
+        fresh = Problem(TINY, torch.float64)
+        fresh.attach()
+        next(found for found in parts_of(fresh) if found.name == part.name).product()
+        moved.append(fresh.module.bank.images)
+    assert not torch.equal(*moved)
