@@ -17,8 +17,8 @@ ROWS = {
     "average": "average of the teachers, fine-tuned",
     "teacher_centroid": "best teacher's features + nearest centroid",
     "pool_logits_centroid": "all 13 teachers' logits + nearest centroid",
-    "ei": "EI + MAML, 1,000 updates",
-    "eci": "ECI + MAML (PURER), 1,000 updates",
+    "ei": "EI + MAML, 600 updates",
+    "eci": "ECI + MAML (PURER), 600 updates",
 }
 COLUMNS = (
     "| row | shot | transductive | 600 episodes | 2,000 episodes | + ICFIL, 2,000 | ICFIL - plain, paired "
