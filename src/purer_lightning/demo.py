@@ -28,8 +28,8 @@ def demo(run: str = "runs/demo", seed: int = 0) -> None:
     data, pool = str(folder / "data"), str(folder / "pool")
     shared = ["--config", "demo.yaml", "--seed_everything", str(seed), "--data.root", data, "--data.pool", pool]
 
-    with _step("1/5  Rendering Glyphs, an embedded data set of characters"):
-        main(["data", "prepare", "glyphs", "--root", data])
+    with _step("1/5  Rendering Glyphs, an embedded data set of characters, in grey"):
+        main(["data", "prepare", "glyphs", "--channels", "1", "--root", data])
     with _step("2/5  Training the pool: small classifiers, each of a few characters"):
         main(["pretrain", "--config", "demo_pool.yaml", "--root", data, "--pool", pool, "--seed", str(seed)])
     with _step("3/5  Meta-training on images inverted from the pool, harder as the meta-model gets better"):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
+# Warnings of Lightning's against what this package does on purpose.
+UNHELPFUL = (
+    "Experiment logs directory",  # the run folder holds more than logs; metrics.csv is kept
+    "The dirpath has changed",  # validate and test write into folders of their own
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.13
+    ".*does not have many workers",  # episodes are drawn from memory-mapped files in a millisecond
+)
+
 # The sections of a configuration, for the sentence about a misspelt key.
 GROUPS = {
     "model": PurerModule,
@@ -96,6 +105,7 @@ class PurerCLI(LightningCLI):
         """Log into metrics.csv of the run folder, unless the configuration names a logger."""
         config = self.config[self.subcommand]
         if config.trainer.logger in (None, True):
+            keep_earlier_metrics(Path(config.trainer.default_root_dir))
             kwargs["logger"] = CSVLogger(config.trainer.default_root_dir, name="", version="")
         return super().instantiate_trainer(**kwargs)
 
@@ -130,6 +140,13 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
+def keep_earlier_metrics(folder: Path) -> None:
+    """Number the metrics.csv of an earlier start of this run (metrics.1.csv and on); CSVLogger would delete it."""
+    if (folder / "metrics.csv").exists():
+        number = 1 + len(list(folder.glob("metrics.*.csv")))
+        (folder / "metrics.csv").rename(folder / f"metrics.{number}.csv")
+
+
 def make_writable(folder: Path) -> None:
     """Make a folder and prove that files can be written there.
 
@@ -150,6 +167,8 @@ def make_writable(folder: Path) -> None:
 def run(args: list[str]) -> None:
     """Parse ``args`` (subcommand first) and run it."""
     keep_freed_memory()
+    for message in UNHELPFUL:
+        warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
     PurerCLI(

@@ -108,12 +108,12 @@ def render(characters: str, seed: int) -> Image.Image:
     face = faces[rng.integers(len(faces))]
     stroke = 0 if "Bol" in face or face == "cmb10" else int(rng.integers(3))
     ink = _place(draw_character(character, face, stroke), rng)
-    dark, light = _colours(rng)
+    colour, ground = _colours(rng)
     slope = rng.integers(-24, 25, (2, 3)) / SIZE
     rows, columns = np.mgrid[:SIZE, :SIZE, :1][:2] - SIZE / 2
     noise = rng.integers(-12, 13, (SIZE, SIZE, 3)) * rng.integers(0, 2)
-    pixels = light + slope[0] * rows + slope[1] * columns
-    pixels += ink[..., None] * (dark - pixels) + noise
+    pixels = ground + slope[0] * rows + slope[1] * columns
+    pixels += ink[..., None] * (colour - pixels) + noise
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
@@ -144,10 +144,14 @@ def _place(ink: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw two colours, each (3,) of 0 to 255, of clearly different luminance (weights of ITU-R BT.601)."""
+    """Draw the colours of ink and ground, each (3,) of 0 to 255; the ink is clearly lighter (ITU-R BT.601).
+
+    Always lighter: with either order the six small teachers of the demo reached 72 % on held-out pictures instead of
+    85 %.
+    """
     while True:
         ink, ground = rng.integers(0, 256, (2, 3))
-        if abs((ink - ground) @ (0.299, 0.587, 0.114)) > _CONTRAST:
+        if (ink - ground) @ (0.299, 0.587, 0.114) > _CONTRAST:
             return ink, ground
 
 

@@ -19,7 +19,8 @@ def total_variation(images: Tensor) -> Tensor:
     vertical = images[..., 1:, :] - images[..., :-1, :]
     falling = images[..., 1:, 1:] - images[..., :-1, :-1]
     rising = images[..., 1:, :-1] - images[..., :-1, 1:]
-    return horizontal.norm() + vertical.norm() + falling.norm() + rising.norm()
+    variation: Tensor = horizontal.norm() + vertical.norm() + falling.norm() + rising.norm()
+    return variation
 
 
 def feature_distance(found: Statistics, wanted: Statistics) -> Tensor | float:

@@ -17,7 +17,7 @@ class NearestCentroid(Learner):
     Features are l2-normalised before and after the mean, as usual in the few-shot literature.
     """
 
-    calibratable = False  # type: ignore[assignment]  # its fast weights are centroids
+    calibratable = False  # its fast weights are centroids
 
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
         """Return ``weights`` with the class centroids, (way, D), under the name ``centroids``."""

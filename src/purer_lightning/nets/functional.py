@@ -34,7 +34,7 @@ def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     Differentiable to any order. Four to six times faster on a CPU than autograd through ``torch.var_mean``, which was
     a third of an inversion step: benchmarks/README.md.
     """
-    mean, variance = _ChannelStatistics.apply(values)
+    mean, variance = _ChannelStatistics.apply(values)  # type: ignore[no-untyped-call]
     return mean, variance
 
 
