@@ -1,5 +1,6 @@
 """MAML's inner loop and the BatchNorm modes of the learner protocol, against the plain reference in float64."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pytest
@@ -30,7 +31,7 @@ def support() -> tuple[Tensor, Tensor]:
     return pictures(len(LABELS), 0), LABELS
 
 
-def in_order(weights: dict[str, Tensor]) -> list[Tensor]:
+def in_order(weights: Mapping[str, Tensor]) -> list[Tensor]:
     return [weights[name] for name in reference.PARAMETERS]
 
 

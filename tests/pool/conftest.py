@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pools import prepare_pictures
 
+from pool.pools import prepare_pictures
 from purer_lightning.pool.pretraining import pretrain
 from purer_lightning.pool.recipe import TeacherRecipe
 

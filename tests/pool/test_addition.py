@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from pools import network
 from safetensors.torch import save_file
 from torch import nn
 
+from pool.pools import network
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.addition import add
 from purer_lightning.pool.checks import check

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from pools import network, store
 
+from pool.pools import network, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.checks import check
 from purer_lightning.pool.teachers import load_pool

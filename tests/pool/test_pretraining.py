@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import ArgumentParser
-from pools import NORMALISATION, prepare_pictures, store
 
+from pool.pools import NORMALISATION, prepare_pictures, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.checks import check
 from purer_lightning.pool.manifest import read_manifest

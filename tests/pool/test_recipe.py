@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from pools import NORMALISATION
 from torch import nn
 
+from pool.pools import NORMALISATION
 from purer_lightning.data.datasets import open_split
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.pool import recipe

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pools import store
 
+from pool.pools import store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool import records
 from purer_lightning.pool.manifest import PoolManifest, read_manifest, replacing, write_manifest

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from pools import NAMES, NORMALISATION, network, store
 from torch import nn
 
+from pool.pools import NAMES, NORMALISATION, network, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest, write_manifest
 from purer_lightning.pool.records import assemble
