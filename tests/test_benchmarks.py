@@ -39,6 +39,12 @@ def test_plain_and_product_gradients_of_every_part_agree_in_float64(problem: Pro
     assert [found.images for found in differences.values()] == [0, 0, None]
 
 
+def test_the_reference_lies_in_contiguous_memory_whatever_the_package_chose(problem: Problem) -> None:
+    networks = [teacher.network for teacher in problem.plain.teachers]
+    weights = [weight for network in networks for weight in network.parameters()]
+    assert all(value.is_contiguous() for value in (problem.plain.bank, *problem.plain.theta, *weights))
+
+
 @pytest.mark.parametrize(
     ("constant", "name"),
     [

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     },
 }
 TRAINER_COMMANDS = ("fit", "validate", "test")
+ONE_WORD_COMMANDS = ("prepare", "check", "show")  # what they are about follows without a flag
 
 
 def main(args: list[str] | None = None) -> None:
@@ -83,7 +84,8 @@ def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
         if words[0] in TRAINER_COMMANDS:
             function([words[0], *rest])
         else:
-            auto_cli(function, args=rest, prog=name, exit_on_error=False)
+            one_word = words[0] in ONE_WORD_COMMANDS
+            auto_cli(function, args=rest, prog=name, exit_on_error=False, as_positional=one_word)
     except ArgumentError as error:
         module = importlib.import_module(function.__module__)
         groups = module.GROUPS if words[0] in TRAINER_COMMANDS else {"": function}
