@@ -31,6 +31,7 @@ UNHELPFUL = (
     "Experiment logs directory",  # the run folder holds more than logs; metrics.csv is kept
     "The dirpath has changed",  # validate and test write into folders of their own
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.13
+    "It is recommended to use `self.log",  # what is logged has been gathered over ranks before
     ".*does not have many workers",  # episodes are drawn from memory-mapped files in a millisecond
 )
 
