@@ -3,7 +3,6 @@
 import argparse
 import copy
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from problem import Problem, Setting
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.inversion.synthesis import draw_jitter
 from purer_lightning.nets.functional import channel_statistics
+from update import CLOCKS, Clock
 
 
 class ChannelsLast(PlainTeacher):
@@ -51,7 +51,7 @@ VARIANTS = {
 }
 
 
-def time_variants(setting: Setting, rounds: int) -> dict[str, list[float]]:
+def time_variants(setting: Setting, rounds: int, clock: Clock) -> dict[str, list[float]]:
     """Return seconds of the inversion gradient by variant, one after the other in each round."""
     problem = Problem(setting)
     jitter = draw_jitter(setting.seed, 0)
@@ -62,10 +62,10 @@ def time_variants(setting: Setting, rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in updates}
     for round_number in range(-1, rounds):
         for name, update in updates.items():
-            begin = time.perf_counter()
+            begin = clock()
             update.inversion_gradient(jitter)
             if round_number >= 0:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(clock() - begin)
     return seconds
 
 
@@ -73,13 +73,16 @@ def main() -> None:
     """Time, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time, for a machine that others use"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
     parser.add_argument("--output", type=Path, default=RESULTS / "inversion_step.json", help="the JSON file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()  # as in `purer fit`
     machine = describe_machine() | {"torch": torch.__version__, "threads": arguments.threads}
-    seconds = time_variants(Setting(), arguments.rounds)
+    seconds = time_variants(Setting(), arguments.rounds, CLOCKS[arguments.clock])
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("inversion gradient", "milliseconds", "plain / this"):
         table.add_column(heading, justify="left" if heading == "inversion gradient" else "right")
@@ -90,9 +93,16 @@ def main() -> None:
     for name, taken in seconds.items():
         table.add_row(name, f"{1000 * statistics.median(taken):.1f}", f"{ratios[name]:.2f}")
     console = Console(width=100)
-    console.print(f"{headline(machine)}, {arguments.threads} thread(s), {arguments.rounds} rounds", highlight=False)
+    conditions = f"{arguments.threads} thread(s), {arguments.rounds} rounds, {arguments.clock} time"
+    console.print(f"{headline(machine)}, {conditions}", highlight=False)
     console.print(table)
-    result = {"machine": machine, "rounds": arguments.rounds, "median_ratio": ratios, "seconds": seconds}
+    result = {
+        "machine": machine,
+        "rounds": arguments.rounds,
+        "clock": arguments.clock,
+        "median_ratio": ratios,
+        "seconds": seconds,
+    }
     write_result(arguments.output, result)
 
 

@@ -107,8 +107,8 @@ class Problem:
 
 
 def leaf(value: Tensor) -> Tensor:
-    """Return a copy that requires gradients."""
-    return value.detach().clone().requires_grad_()
+    """Return a copy that requires gradients, in contiguous memory whatever the package chose."""
+    return value.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
 
 
 def make_pool(setting: Setting, dtype: torch.dtype) -> Pool:

@@ -25,6 +25,8 @@ from problem import Problem, Setting
 from purer_lightning.allocator import keep_freed_memory
 
 MIB = 2**20
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Times(NamedTuple):
@@ -38,15 +40,17 @@ class Times(NamedTuple):
         return [plain / product for plain, product in zip(self.plain, self.product, strict=True)]
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
-    begin = time.perf_counter()
+def seconds_of(work: Callable[[], object], clock: Clock) -> float:
+    """Return the time of one call."""
+    begin = clock()
     work()
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
-def time_parts(problem: Problem, rounds: int) -> dict[str, Times]:
+def time_parts(rounds: int, clock: Clock) -> dict[str, Times]:
     """Time all parts, both paths next to each other and first in turn, each from the same state."""
+    problem = Problem(Setting())
+    problem.attach()
     parts = parts_of(problem)
     times = {part.name: Times([], []) for part in parts}
     for round_number in range(-1, rounds):
@@ -54,7 +58,7 @@ def time_parts(problem: Problem, rounds: int) -> dict[str, Times]:
             paths = [(part.plain, times[part.name].plain), (part.product, times[part.name].product)]
             for work, seconds in paths[:: 1 if round_number % 2 else -1]:
                 problem.restore()
-                taken = seconds_of(work)
+                taken = seconds_of(work, clock)
                 if round_number >= 0:  # the round before makes the optimisers' states
                     seconds.append(taken)
     return times
@@ -63,28 +67,28 @@ def time_parts(problem: Problem, rounds: int) -> dict[str, Times]:
 class Stopwatch(Callback):
     """Times the Trainer's whole loop, plan and logging with it, from batch to batch; in between, the plain update."""
 
-    def __init__(self, plain_update: Callable[[], object]) -> None:
-        self.plain_update = plain_update
+    def __init__(self, plain_update: Callable[[], object], clock: Clock) -> None:
+        self.plain_update, self.clock = plain_update, clock
         self.times = Times([], [])
         self._begin = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End the last update's time, run the plain update, begin anew; the first update does not count."""
         del trainer, pl_module, batch
-        taken = time.perf_counter() - self._begin
+        taken = self.clock() - self._begin
         if batch_idx > 1:
             self.times.product.append(taken)
-        taken = seconds_of(self.plain_update)
+        taken = seconds_of(self.plain_update, self.clock)
         if batch_idx > 0:
             self.times.plain.append(taken)
-        self._begin = time.perf_counter()
+        self._begin = self.clock()
 
 
-def time_trainer(rounds: int) -> Times:
+def time_trainer(rounds: int, clock: Clock) -> Times:
     """Time updates of ``Trainer.fit`` with the switch off, and plain ones in turn."""
     problem = Problem(Setting())
     plain_update = next(part.plain for part in parts_of(problem) if part.name == "update, switch off")
-    stopwatch = Stopwatch(plain_update)
+    stopwatch = Stopwatch(plain_update, clock)
     with TemporaryDirectory() as folder:
         trainer = Trainer(
             accelerator="cpu",
@@ -169,41 +173,47 @@ def summary(times: dict[str, Times]) -> dict[str, dict[str, float]]:
     }
 
 
-def main() -> None:
-    """Compare, time, print, write."""
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time, for a machine that others use"
+    )
     parser.add_argument(
         "--allocator",
         choices=["kept", "default"],
         default="kept",
         help="for both paths: keep freed memory, as `purer fit` does, or glibc's default",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
     parser.add_argument("--output", type=Path, default=RESULTS / "update.json", help="the JSON file to write")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compare, time, print, write."""
+    arguments = parsed()
     prepare_process(arguments.threads, arguments.allocator)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # the Trainer greets
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # Lightning's own use of torch
 
-    machine = describe_machine()
+    conditions = {name: value for name, value in vars(arguments).items() if name != "output"}
+    machine = describe_machine() | {"torch": torch.__version__}
     memory = measure_memory(arguments.threads, arguments.allocator)
     differences = {"float32": differences_in(torch.float32), "float64": differences_in(torch.float64)}
-    problem = Problem(Setting())
-    problem.attach()
-    times = time_parts(problem, arguments.rounds) | {"update, Trainer": time_trainer(arguments.rounds)}
+    clock = CLOCKS[arguments.clock]
+    times = time_parts(arguments.rounds, clock) | {"update, Trainer": time_trainer(arguments.rounds, clock)}
 
-    console = Console(width=100)  # as wide in a file as in a terminal
-    conditions = f"{arguments.threads} thread(s), {arguments.rounds} rounds, allocator {arguments.allocator}"
-    console.print(f"{headline(machine)}, {conditions}", highlight=False)
+    console = Console(width=100, highlight=False)  # as wide in a file as in a terminal
+    console.print(f"{headline(machine)}\n{', '.join(f'{name} {value}' for name, value in conditions.items())}")
     console.print(table_of(times, differences))
     for line in footnotes(differences, memory):
-        console.print(line, highlight=False)
+        console.print(line)
     result = {
-        "machine": machine
-        | {"torch": torch.__version__, "threads": arguments.threads, "allocator": arguments.allocator},
+        "machine": machine,
+        "conditions": conditions,
         "setting": asdict(Setting()),
-        "rounds": arguments.rounds,
         "medians": summary(times),
         "seconds": {name: part_times._asdict() for name, part_times in times.items()},
         "gradient_differences": {
