@@ -132,7 +132,7 @@ def feature_distance(found: list[Moments], wanted: list[Moments]) -> Tensor:
 
 
 def inversion_loss(teacher: PlainTeacher, images: Tensor, labels: Tensor) -> Tensor:
-    """Return L_EI of one teacher's batch with the weights of method.md, section 2."""
+    """Return L_EI of one teacher's batch with the weights of the released code."""
     logits = conv4(teacher.parameters, images, teacher.remembered)
     _, found = conv4_features(teacher.parameters, images, teacher.remembered)
     return (

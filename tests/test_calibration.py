@@ -48,7 +48,7 @@ def made_up_features(rows: int, seed: int) -> Tensor:
 
 
 def naive_contrastive_loss(real: Tensor, labels: Tensor, pseudo: Tensor, temperature: float) -> Tensor:
-    """L_cal of method.md's section 4, one anchor and one class at a time."""
+    """L_cal of ICFIL, one anchor and one class at a time."""
     losses = []
     for feature, label in zip(real, labels.tolist(), strict=True):
         exponentials = []
