@@ -23,7 +23,7 @@ TRAINER_DEFAULTS = {
     "inference_mode": False,  # adaptation needs gradients in validation and test
     "use_distributed_sampler": False,  # it pads with repeated episodes; the data module strides over ids instead
     "num_sanity_val_steps": 0,
-    "log_every_n_steps": 10,
+    "log_every_n_steps": 1,  # each firing of the switch is in metrics.csv
     "enable_model_summary": False,
 }
 # Warnings of Lightning's against what this package does on purpose.

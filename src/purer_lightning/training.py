@@ -77,9 +77,9 @@ class PurerModule(LightningModule):
         inversion = self.data_step(self.global_step, difficulty_weight, plan)
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        outer = self.outer_loop(
-            self.learner.weights(), self.bank.episodes(plan.meta_batch), second_order=self.learner.second_order
-        )
+        with torch.no_grad():  # the images are constants here
+            episodes = self.bank.episodes(plan.meta_batch)
+        outer = self.outer_loop(self.learner.weights(), episodes, second_order=self.learner.second_order)
         self.theta_step(outer.loss)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
