@@ -35,7 +35,8 @@ def parts_of(problem: Problem) -> list[Part]:
         return torch.autograd.grad(hardness.loss, module.bank.images)[0]
 
     def product_outer_loss() -> Tensor:
-        episodes = module.bank.episodes(plan.meta_batch)
+        with torch.no_grad():  # as in training_step
+            episodes = module.bank.episodes(plan.meta_batch)
         return module.outer_loop(module.learner.weights(), episodes, second_order=True).loss
 
     def product_meta_gradient() -> Tensor:

@@ -96,14 +96,14 @@ class PlainUpdate:
             gradient += torch.autograd.grad(teacher.loss(images, labels), self.bank)[0]
         return gradient
 
-    def outer_loss(self, plan: EpisodePlan) -> Tensor:
-        """Return the query loss after one inner step, summed over the plan's episodes, with its whole graph."""
+    def outer_loss(self, bank: Tensor, plan: EpisodePlan) -> Tensor:
+        """Return the query loss after one inner step, summed over the plan's episodes of the bank's images."""
         way, per_class = plan.slots.shape[1:]
         support_labels = torch.arange(way).repeat_interleave(plan.shot)
         query_labels = torch.arange(way).repeat_interleave(per_class - plan.shot)
-        loss = self.bank.new_zeros(())
+        loss = bank.new_zeros(())
         for classes, slots in zip(plan.classes, plan.slots, strict=True):
-            images = self.bank[classes[:, None], slots]
+            images = bank[classes[:, None], slots]
             support, query = images[:, : plan.shot].flatten(0, 1), images[:, plan.shot :].flatten(0, 1)
             inner_loss = F.cross_entropy(conv4(self.theta, support), support_labels)
             gradients = torch.autograd.grad(inner_loss, self.theta, create_graph=True)
@@ -113,11 +113,11 @@ class PlainUpdate:
 
     def adversarial_gradient(self, plan: EpisodePlan) -> Tensor:
         """Return the gradient of the outer loss with respect to the bank, through support and query."""
-        return torch.autograd.grad(self.outer_loss(plan), self.bank)[0]
+        return torch.autograd.grad(self.outer_loss(self.bank, plan), self.bank)[0]
 
     def meta_gradient(self, plan: EpisodePlan) -> tuple[Tensor, ...]:
         """Return the second-order gradient of the outer loss with respect to theta."""
-        return torch.autograd.grad(self.outer_loss(plan), self.theta)
+        return torch.autograd.grad(self.outer_loss(self.bank.detach(), plan), self.theta)
 
     def data_step(self, jitter: tuple[int, int], weight: float = 0.0, adversarial: EpisodePlan | None = None) -> None:
         """Move all images by one step of Adam; ``weight`` is lambda * I."""
