@@ -7,7 +7,7 @@ from purer_lightning.errors import PurerError, nearest
 
 
 def bundled_configs() -> dict[str, Path]:
-    """Return the package's configurations by name, such as ``baselines/random.yaml``."""
+    """Return the package's configurations by name, such as ``baselines/average.yaml``."""
     folder = Path(str(files("purer_lightning"))) / "configs"
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 

@@ -2,14 +2,17 @@
 
 import logging
 import math
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
@@ -21,7 +24,6 @@ from purer_lightning.training import PurerModule
 
 TRAINER_DEFAULTS = {
     "inference_mode": False,  # adaptation needs gradients in validation and test
-    "use_distributed_sampler": False,  # it pads with repeated episodes; the data module strides over ids instead
     "num_sanity_val_steps": 0,
     "log_every_n_steps": 1,  # each firing of the switch is in metrics.csv
     "enable_model_summary": False,
@@ -29,7 +31,6 @@ TRAINER_DEFAULTS = {
 # Warnings of Lightning's against what this package does on purpose.
 UNHELPFUL = (
     "Experiment logs directory",  # the run folder holds more than logs; metrics.csv is kept
-    "The dirpath has changed",  # validate and test write into folders of their own
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.13
     "It is recommended to use `self.log",  # what is logged has been gathered over ranks before
     ".*does not have many workers",  # episodes are drawn from memory-mapped files in a millisecond
@@ -90,10 +91,14 @@ class PurerCLI(LightningCLI):
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
         config.evaluation.run = str(folder)
-        if config.trainer.max_epochs is None and config.trainer.max_steps > 0 and not config.get("ckpt_path"):
-            # For the progress bar alone. A resumed run counts an epoch that was cut short as a whole one, and would
-            # reach this number too early.
-            config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
+        config.trainer.use_distributed_sampler = False  # the data module strides over ids; two strides would lose some
+        config.weights_only = True  # Lightning's own default depends on where the file lies
+        if config.trainer.max_steps > 0 and config.data.updates_per_epoch > 0:  # at least one validation, so that there is a best checkpoint
+            config.data.updates_per_epoch = min(config.data.updates_per_epoch, config.trainer.max_steps)
+            if config.trainer.max_epochs is None and not config.get("ckpt_path"):
+                # For the progress bar alone. A resumed run counts an epoch that was cut short as a whole one, and
+                # would reach this number too early.
+                config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
 
     def instantiate_classes(self) -> None:
         """Make the classes; validate and test run the evaluation instead of the training module."""
@@ -101,6 +106,8 @@ class PurerCLI(LightningCLI):
         if self.subcommand in ("validate", "test"):
             evaluation: LightningModule = self._get(self.config_init, "evaluation")
             self.model = evaluation
+            if not self.config[self.subcommand].get("ckpt_path"):
+                rank_zero_info("No --ckpt_path: what is scored has not been meta-trained.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log into metrics.csv of the run folder, unless the configuration names a logger."""
@@ -114,21 +121,26 @@ class PurerCLI(LightningCLI):
 def run_folder(config: Any, subcommand: str) -> Path:
     """Return where this command writes: the run folder for fit, a folder of that name in it for validate and test.
 
-    Without --run it is the checkpoint's run, or runs/<name of the configuration file>.
+    Without --run it is the checkpoint's run, or runs/<name of the last configuration file>.
 
     Raises:
-        PurerError: a fit into a folder that already holds a run which it does not continue.
+        PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
+            into one that holds results.
     """
     checkpoint = config.get("ckpt_path")
     of_checkpoint = (
         Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == "checkpoints" else None
     )
     configs = config.get("config") or []
-    by_name = Path("runs") / (Path(str(configs[0])).stem if configs else "default")
+    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
     run = Path(config.run) if config.run else of_checkpoint or by_name
     if subcommand != "fit":
+        if (run / subcommand / "results.json").exists():
+            raise PurerError(
+                f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
+            )
         return run / subcommand
-    if (run / "metrics.csv").exists() and not checkpoint:
+    if any((run / made).exists() for made in ("metrics.csv", "checkpoints")) and not checkpoint:
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
             f"--ckpt_path {run / 'checkpoints' / 'last.ckpt'}."
@@ -141,6 +153,7 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
+@rank_zero_only
 def keep_earlier_metrics(folder: Path) -> None:
     """Number the metrics.csv of an earlier start of this run (metrics.1.csv and on); CSVLogger would delete it."""
     if (folder / "metrics.csv").exists():
@@ -154,11 +167,10 @@ def make_writable(folder: Path) -> None:
     Raises:
         PurerError: they cannot.
     """
-    probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # a name of its own for each rank
+            pass
     except OSError as error:
         raise PurerError(
             f"Cannot write into the run folder '{folder}' ({error.strerror}); name another with --run."
@@ -170,14 +182,19 @@ def run(args: list[str]) -> None:
     keep_freed_memory()
     for message in UNHELPFUL:
         warnings.filterwarnings("ignore", message=message)
+    if args[0] != "fit":
+        warnings.filterwarnings("ignore", message="The dirpath has changed")  # they save no checkpoints
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
-    PurerCLI(
-        PurerModule,
-        PseudoEpisodeDataModule,
-        args=args,
-        seed_everything_default=0,
-        trainer_defaults=TRAINER_DEFAULTS,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"exit_on_error": False},
-    )
+    try:
+        PurerCLI(
+            PurerModule,
+            PseudoEpisodeDataModule,
+            args=args,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False},
+        )
+    except MisconfigurationException as error:
+        raise PurerError(f"These settings of trainer do not go together or not with this machine: {error}") from error

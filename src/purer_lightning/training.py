@@ -84,6 +84,7 @@ class PurerModule(LightningModule):
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
         self.switch.observe(outer.accuracy.item())
+        self.check_finite(outer.mean_loss)
         self.log_update(inversion, outer, fired=difficulty_weight > 0)
 
     def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> InversionTerms:
@@ -127,6 +128,14 @@ class PurerModule(LightningModule):
         self.manual_backward(loss, inputs=list(self.learner.parameters()))
         meta_optimizer.step()
 
+    def check_finite(self, outer_loss: Tensor) -> None:
+        """Raise PurerError where the run has diverged; its accuracy would quietly be that of guessing."""
+        if not torch.isfinite(outer_loss):
+            raise PurerError(
+                f"The outer loss of meta-update {self.global_step} is {outer_loss.item()}: the run has diverged; lower "
+                f"model.meta_lr, model.image_lr or the learner's inner_lr."
+            )
+
     def log_update(self, inversion: InversionTerms, outer: OuterLoop, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
         self.log_dict(
@@ -157,7 +166,7 @@ class PurerModule(LightningModule):
         """Log mean and interval over the episodes of all ranks."""
         _, accuracies = self.validation_accuracy.per_episode()
         self.validation_accuracy.reset()
-        result = interval(accuracies)
+        result = interval(accuracies.cpu())
         self.log("val/accuracy", result.mean, prog_bar=True)
         self.log("val/ci95", result.ci95)
 
@@ -165,8 +174,8 @@ class PurerModule(LightningModule):
         """Take the pool and the bank from the data module.
 
         Raises:
-            PurerError: more than one process, no bank, or a learner whose BatchNorm remembers statistics, which
-                pseudo episodes do not keep up to date.
+            PurerError: more than one process, float16, no bank, or a learner whose BatchNorm remembers statistics,
+                which pseudo episodes do not keep up to date.
         """
         if self.trainer.world_size > 1:
             raise PurerError(
@@ -174,6 +183,11 @@ class PurerModule(LightningModule):
                 f"trainer.devices to 1 (testing runs on several)."
             )
         self.data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and self.trainer.precision == "16-mixed":
+            raise PurerError(
+                "The gradients of the inner loop and of the images are not scaled, so they vanish in float16; set "
+                "trainer.precision to bf16-mixed or 32-true."
+            )
         if self.learner.batchnorm == "running":
             raise PurerError(
                 "Expected the learner's batchnorm to be 'transductive' or 'support' in training, but got 'running': "
@@ -210,6 +224,12 @@ class PurerModule(LightningModule):
             rank_zero_warn(f"No BatchNorm, so no R_feature in the inversion of: {', '.join(without)}.")
         for teacher in self.pool.teachers:
             teacher.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def on_train_start(self) -> None:
+        """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""
+        for optimizer, rate in zip(self.trainer.optimizers, (self.meta_lr, self.image_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curriculum's state and what the meta-model is, in plain types."""

@@ -1,5 +1,7 @@
 """Mistakes at the front door: each ends in one sentence that names the thing and the remedy, and in status 1 or 2."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,10 @@ def test_a_misspelt_option_of_a_plain_command_names_the_nearest(capsys: pytest.C
         (["--data.images_per_class", "3"], "shot + query = 1 + 3 = 4"),
         (["--data.dataset", "missing"], "purer data prepare"),
         (["--data.pool", "missing"], "purer pretrain"),
+        (["--data.updates_per_epoch", "0"], "data.updates_per_epoch to be at least 1"),
+        (["--data.episodes_per_update", "0"], "data.episodes_per_update to be at least 1"),
+        (["--trainer.accumulate_grad_batches", "2"], "trainer"),
+        (["--model.meta_lr", "1e30", "--trainer.max_steps", "3"], "diverged"),
         (["--model.learner.init_args.architecture", "conv5"], "Did you mean 'conv4'?"),
         (["--model.learner.init_args.batchnorm", "running"], "'transductive' or 'support'"),
         (["--model.learner.init_args.arguments", "{depth: 3}"], "do not fit conv4"),
@@ -92,6 +98,26 @@ def test_a_setting_that_cannot_be_met_says_what_to_change(
     flags: list[str], expected: str, toy: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in complaint(capsys, [*toy, *flags])
+
+
+def test_a_pool_that_has_seen_the_validation_classes_is_refused(
+    toy: list[str], toy_data: Path, toy_pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = tmp_path / "pool"
+    shutil.copytree(toy_pool, pool)
+    unseen = json.loads((toy_data / "toy" / "dataset.json").read_text())["splits"]["val"]["class_names"]
+    described = json.loads((pool / "pool.json").read_text())
+    described["teachers"][0]["class_names"][0] = unseen[0]
+    (pool / "pool.json").write_text(json.dumps(described))
+    sentence = complaint(capsys, ["validate", *toy[1:], "--data.pool", str(pool)])
+    assert unseen[0] in sentence
+    assert "new to the pool" in sentence
+
+
+def test_results_are_not_overwritten(toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run" / "validate").mkdir(parents=True)
+    (tmp_path / "run" / "validate" / "results.json").write_text("kept")
+    assert "already holds results" in complaint(capsys, ["validate", *toy[1:]])
 
 
 def test_way_above_the_validation_classes_is_refused_before_training(

@@ -1,7 +1,7 @@
 """PseudoEpisodeDataModule: pseudo episodes from the image bank to train on, real ones to validate and test on."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -77,16 +77,43 @@ class PseudoEpisodeDataModule(LightningDataModule):
         self.episodes_per_update, self.updates_per_epoch = episodes_per_update, updates_per_epoch
         self.validation_episodes, self.test_episodes = validation_episodes, test_episodes
         self.test_split, self.num_workers, self.seed = test_split, num_workers, seed
-        self._first_update = 0
 
     def setup(self, stage: str) -> None:
-        """Load the pool for ``fit``; for validation and test alone its description is enough."""
+        """Load the pool for ``fit``; for validation and test alone its description is enough.
+
+        Raises:
+            PurerError: settings that cannot be met, each with what to change.
+        """
+        self._check_numbers()
         manifest = read_manifest(self.pool)
         self.channels, self.image_size = manifest.channels, manifest.image_size
         self.normalisation = manifest.normalisation
         if stage == "fit":
             self.teachers = load_pool(self.pool)
             self._check_bank()
+
+    def _check_numbers(self) -> None:
+        for name, least in (
+            ("way", 2),
+            ("shot", 1),
+            ("query", 1),
+            ("episodes_per_update", 1),
+            ("updates_per_epoch", 1),
+        ):
+            if getattr(self, name) < least:
+                raise PurerError(f"Expected data.{name} to be at least {least}, but got {getattr(self, name)}.")
+
+    def _check_unseen(self, images: ImageSplit) -> None:
+        """Raise PurerError where a teacher of the pool was trained on a class of this split, by its name."""
+        own = set(images.class_names)
+        for record in read_manifest(self.pool).teachers:
+            seen = own.intersection(record.class_names) if record.dataset == self.dataset else set()
+            if seen:
+                raise PurerError(
+                    f"Expected the classes of '{self.dataset}', split {images.split}, to be new to the pool in "
+                    f"'{self.pool}', but its teacher '{record.name}' was trained on '{min(seen)}'; leave that teacher "
+                    f"out, or test on classes that none has seen."
+                )
 
     def _check_bank(self) -> None:
         known = len(self.teachers.classes)
@@ -119,8 +146,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[UpdatePlan]:
         """Plans of consecutive meta-updates; in this process, since drawing one costs less than a millisecond."""
-        updates = _UpdateSampler(self.updates_per_epoch, self._first_update)
-        return DataLoader(_Plans(self), sampler=updates, batch_size=None)
+        return DataLoader(_Plans(self), sampler=_UpdateSampler(self), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[list[Episode]]:
         """The fixed episodes of meta-val."""
@@ -146,15 +172,8 @@ class PseudoEpisodeDataModule(LightningDataModule):
                 f"but '{self.dataset}' in '{self.root}' has {images.channels} x {images.image_size} x "
                 f"{images.image_size}; choose another data.dataset or data.pool."
             )
+        self._check_unseen(images)
         return images
-
-    def state_dict(self) -> dict[str, Any]:
-        """The number of the next meta-update, so that a resumed run does not draw earlier episodes again."""
-        return {"update": self.trainer.global_step if self.trainer else 0}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue at the saved meta-update."""
-        self._first_update = state_dict["update"]
 
 
 class _Plans(Dataset[UpdatePlan]):
@@ -168,16 +187,17 @@ class _Plans(Dataset[UpdatePlan]):
 
 
 class _UpdateSampler(Sampler[int]):
-    """Numbers of meta-updates, epoch after epoch; an epoch that a resumed run begins in its midst is shorter."""
+    """Numbers of the meta-updates up to the next validation, counted from the update that the Trainer has come to.
 
-    def __init__(self, updates_per_epoch: int, first_update: int) -> None:
-        self.updates_per_epoch = updates_per_epoch
-        self.next_update = first_update
+    So a resumed run draws what the interrupted one would have drawn; begun in the midst of an epoch, it is shorter.
+    """
+
+    def __init__(self, data: PseudoEpisodeDataModule) -> None:
+        self.data = data
 
     def __len__(self) -> int:
-        return self.updates_per_epoch
+        return self.data.updates_per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        start = self.next_update
-        self.next_update = (start // self.updates_per_epoch + 1) * self.updates_per_epoch
-        return iter(range(start, self.next_update))
+        start = self.data.trainer.global_step if self.data.trainer else 0
+        return iter(range(start, (start // len(self) + 1) * len(self)))

@@ -2,15 +2,12 @@
 
 import json
 import math
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.normalisation import Normalisation
 
@@ -81,26 +78,6 @@ def write_manifest(folder: str | Path, manifest: PoolManifest) -> None:
     """Write ``pool.json`` atomically into an existing folder."""
     with replacing(Path(folder) / MANIFEST) as temporary:
         temporary.write_text(json.dumps(encode(manifest), indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path`` that takes its place when the block succeeds and vanishes when it fails.
-
-    Raises:
-        PurerError: the folder cannot be written to.
-    """
-    # Host and process in the name: the ranks of a cluster write into one shared folder.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise PurerError(
-            f"Cannot write '{path}': {error.strerror or error}. Give another folder, or make room."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def encode(manifest: PoolManifest) -> dict[str, Any]:

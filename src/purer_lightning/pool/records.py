@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
 from purer_lightning.pool.manifest import (
     MANIFEST,
     PoolManifest,
@@ -22,7 +23,6 @@ from purer_lightning.pool.manifest import (
     decode,
     encode,
     read_manifest,
-    replacing,
     write_manifest,
 )
 
