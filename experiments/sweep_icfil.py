@@ -5,6 +5,8 @@ OMP_NUM_THREADS=1 .venv/bin/python experiments/sweep_icfil.py CHECKPOINT CONFIG 
 
 import contextlib
 import json
+import shlex
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -48,8 +50,16 @@ def measure(checkpoint: str, config: str, episodes: int, setting: dict[str, floa
     return found
 
 
+def code_state() -> str:
+    """Return the commit, with "-dirty" where files that git knows differ from it."""
+    describe = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
 def sweep(checkpoint: str, config: str, episodes: int = 200) -> None:
-    """Print one line a setting."""
+    """Print one line a setting, then the command and the commit that printed them."""
+    state = code_state()  # of the code that is loaded now, not of what it may be hours later
     centre = ", ".join(f"{name} {value:g}" for name, value in CENTRE.items())
     print(f"ICFIL on meta-val, {episodes} episodes, checkpoint of {config}, around {centre}.\n")
     print("| changed | plain | ICFIL | ICFIL - plain, paired |\n|---|---|---|---|")
@@ -59,7 +69,8 @@ def sweep(checkpoint: str, config: str, episodes: int = 200) -> None:
         shown = " | ".join(f"{100 * cell['mean']:.2f} ± {100 * cell['ci95']:.2f}" for cell in cells)
         changed = ", ".join(f"{name} {value:g}" for name, value in setting.items()) or "nothing"
         print(f"| {changed} | {shown} |", flush=True)
+    print(f"\nPrinted by `OMP_NUM_THREADS=1 .venv/bin/python {shlex.join(sys.argv)}` at commit {state}.")
 
 
 if __name__ == "__main__":
-    sweep(*sys.argv[1:3], *map(int, sys.argv[3:4]))
+    sweep(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))

@@ -14,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning import __version__
+from purer_lightning.files import replacing
 
 
 class SummaryCallback(Callback):
@@ -61,13 +62,8 @@ class SummaryCallback(Callback):
             "torch": str(torch.__version__),
             "purer_lightning": __version__,
         }
-        file = Path(trainer.default_root_dir) / "summary.json"
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            unfinished.write_text(json.dumps(summary, indent=2) + "\n")
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(Path(trainer.default_root_dir) / "summary.json") as file:
+            file.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def peak_memory_gib() -> float:

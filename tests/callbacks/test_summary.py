@@ -1,0 +1,98 @@
+"""summary.json: minutes add up over the starts of a run."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from purer_lightning.callbacks import SummaryCallback
+from purer_lightning.errors import PurerError
+
+EARLIER = 7.0  # minutes, far more than these tests take
+
+
+class Line(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        del batch_idx
+        return self.layer(batch[0]).square().mean()  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder: Path, updates: int, summary: SummaryCallback, resume: Path | None = None) -> Trainer:
+    """Train to so many updates, with the default folder as the run's."""
+    folder.mkdir()  # the command line makes it before training begins
+    trainer = Trainer(
+        max_steps=updates,
+        default_root_dir=folder,
+        callbacks=[summary],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batches = DataLoader(TensorDataset(torch.ones(4, 1)))
+    trainer.fit(Line(), batches, ckpt_path=resume)
+    return trainer
+
+
+def written(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice about workers and its checkpoint folder
+def test_a_resumed_run_counts_the_minutes_of_the_earlier_start(tmp_path: Path) -> None:
+    first = SummaryCallback()
+    first.load_state_dict({"minutes": EARLIER})  # as though it had run so long
+    trainer = fit(tmp_path / "first", 2, first)
+    assert EARLIER < written(tmp_path / "first")["minutes"] < EARLIER + 1
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    began = time.monotonic()
+    fit(tmp_path / "second", 4, SummaryCallback(), tmp_path / "last.ckpt")
+    alone = (time.monotonic() - began) / 60
+
+    second = written(tmp_path / "second")
+    assert second["updates"] == 4
+    assert written(tmp_path / "first")["minutes"] < second["minutes"] <= written(tmp_path / "first")["minutes"] + alone
+    assert alone < EARLIER
+
+
+def test_a_checkpoint_within_a_start_holds_its_minutes_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = SummaryCallback()
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert summary.state_dict() == {"minutes": 0.0}
+    summary.load_state_dict({"minutes": 2.0})
+    summary.on_fit_start(Trainer(logger=False), Line())
+    clock[0] += 180.0
+    assert summary.state_dict() == {"minutes": 5.0}
+
+
+def test_a_write_that_fails_leaves_the_earlier_summary_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "summary.json").write_text("earlier")
+
+    def full(file: Path, text: str) -> int:
+        file.touch()
+        raise OSError(f"no space for {len(text)} characters")
+
+    trainer = Trainer(logger=False, default_root_dir=tmp_path)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(PurerError, match="no space"):
+        SummaryCallback().on_fit_end(trainer, Line())
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+    assert (tmp_path / "summary.json").read_text() == "earlier"
