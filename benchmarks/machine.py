@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from purer_lightning.pool.manifest import replacing
+from purer_lightning.files import replacing
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
