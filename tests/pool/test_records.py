@@ -7,8 +7,9 @@ import pytest
 
 from pool.pools import store
 from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
 from purer_lightning.pool import records
-from purer_lightning.pool.manifest import PoolManifest, read_manifest, replacing, write_manifest
+from purer_lightning.pool.manifest import PoolManifest, read_manifest, write_manifest
 from purer_lightning.pool.records import assemble
 
 

@@ -1,11 +1,13 @@
 """GalleryCallback: the bank as a picture at the end of training."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from purer_lightning.files import replacing
 from purer_lightning.report.gallery import save_gallery
 from purer_lightning.training import PurerModule
 
@@ -31,4 +33,8 @@ class GalleryCallback(Callback):
         chosen = torch.linspace(0, len(names) - 1, min(self.classes, len(names))).round().long().tolist()
         pictures = pl_module.pool.normalisation.undo(pl_module.bank.images.detach().cpu()[chosen, : self.images])
         path = Path(trainer.default_root_dir) / "pseudo_images.png"
-        save_gallery(pictures, [names[position] for position in chosen], path, f"after {trainer.global_step} updates")
+        title = f"after {trainer.global_step} updates"
+        with replacing(path) as temporary, TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+            picture = Path(folder) / path.name  # matplotlib takes the format from the suffix; ``temporary`` has another
+            save_gallery(pictures, [names[position] for position in chosen], picture, title)
+            picture.replace(temporary)
