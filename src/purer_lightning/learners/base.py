@@ -28,10 +28,12 @@ class Learner(nn.Module, ABC):
     Attributes:
         network: made by ``build``.
         second_order: whether the meta-gradient goes through the inner loop's gradients.
+        takes_checkpoint: whether a meta-model's checkpoint can be loaded; False where the weights are a pool's.
     """
 
     network: nn.Module
     second_order: bool = False
+    takes_checkpoint: bool = True
 
     def __init__(
         self,
@@ -102,17 +104,28 @@ class Learner(nn.Module, ABC):
         return fast | nets.as_buffers(statistics)
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint or a result says about this learner, in plain types."""
-        return {
+        """What a checkpoint or a result says about this learner, in plain types; the tasks' shape once built."""
+        said = {
             "learner": type(self).__name__,
             "architecture": self.architecture,
             "arguments": dict(self.arguments),
             "batchnorm": self.batchnorm,
         }
+        if self.spec is None:
+            return said
+        return said | {
+            "way": self.spec.classes,
+            "channels": self.spec.channels,
+            "image_size": self.spec.image_size,
+        }
 
 
 def episode_accuracy(learner: Learner, episode: Episode, fast: Weights) -> Tensor:
-    """Return the fraction of query images that the adapted learner labels right, scalar in 0 to 1."""
+    """Return the fraction of query images that the adapted learner labels right, scalar in 0 to 1.
+
+    NaN where any logit is not finite: argmax would take the first class, and make chance of a failure.
+    """
     with torch.no_grad():
-        predicted = learner.logits(episode.query, fast).argmax(dim=1)
-    return (predicted == episode.query_labels).float().mean()
+        logits = learner.logits(episode.query, fast)
+    accuracy = (logits.argmax(dim=1) == episode.query_labels).float().mean()
+    return torch.where(logits.isfinite().all(), accuracy, torch.nan)

@@ -3,12 +3,13 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.centroid import NearestCentroid
 from purer_lightning.learners.maml import Maml
+from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.pool.average import average_of_teachers
@@ -25,6 +26,8 @@ class PoolCentroid(NearestCentroid):
         batchnorm: "running" is the teachers' own way and not transductive.
     """
 
+    takes_checkpoint = False
+
     def __init__(
         self,
         pool: str,
@@ -37,14 +40,15 @@ class PoolCentroid(NearestCentroid):
         self.teachers = teachers
         self.representation = representation
         # A tuple hides the teachers from the state_dict: they are read from the pool.
-        self._networks: tuple[nn.Module, ...] = ()
+        self._teachers: tuple[Teacher, ...] = ()
 
     def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
-        """Load the teachers; way and seed play no part."""
-        super().build(way, channels, image_size, seed)
+        """Load the teachers, which are all the networks there are; the seed plays no part."""
+        del seed
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
-        self._networks = tuple(teacher.network for teacher in chosen_teachers(pool, self.teachers))
+        self._teachers = chosen_teachers(pool, self.teachers)
+        self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
 
     def weights(self) -> Weights:
         """Nothing to adapt: teachers stay as they are."""
@@ -53,14 +57,22 @@ class PoolCentroid(NearestCentroid):
     def represent(self, images: Tensor, fast: Weights) -> Tensor:
         """Return the teachers' concatenated features or logits, (N, D)."""
         del fast  # holds centroids only
-        networks = [network.to(images.device) for network in self._networks]
+        networks = [teacher.network.to(images.device) for teacher in self._teachers]
         if self.representation == "logits":
             return torch.cat([network(images) for network in networks], dim=1)
         return torch.cat([nets.features(network, {}, images) for network in networks], dim=1)
 
     def describe(self) -> dict[str, Any]:
-        """What a result says about this baseline, in plain types."""
-        return super().describe() | {"teachers": self.teachers, "representation": self.representation}
+        """What a result says about this baseline, in plain types: the teachers' architectures, it has none itself."""
+        said = {key: value for key, value in super().describe().items() if key not in ("architecture", "arguments")}
+        networks = [teacher.record.network for teacher in self._teachers]
+        return said | {
+            "teachers": self.teachers,
+            "representation": self.representation,
+            "architectures": [
+                {"architecture": network.architecture, "arguments": dict(network.arguments)} for network in networks
+            ],
+        }
 
 
 class TeacherAverage(Maml):
@@ -74,6 +86,8 @@ class TeacherAverage(Maml):
         inner_lr: step size.
         batchnorm: whose statistics normalise the query images.
     """
+
+    takes_checkpoint = False
 
     def __init__(
         self,

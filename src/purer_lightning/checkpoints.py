@@ -1,0 +1,96 @@
+"""What a checkpoint has to be, in sentences, before torch or Lightning answer with a list of keys."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from purer_lightning.errors import PurerError, nearest
+from purer_lightning.learners.base import Learner
+
+LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")  # a Trainer finds these checkpoints itself
+
+# What has to agree, and what to change where it does not.
+REMEDIES = {
+    "architecture": "set model.learner.init_args.architecture to the checkpoint's",
+    "arguments": "set model.learner.init_args.arguments to the checkpoint's",
+    "way": "set data.way to the checkpoint's",
+    "channels": "choose the data.pool it was trained on",
+    "image_size": "choose the data.pool it was trained on",
+}
+ALWAYS_SAID = ("architecture", "arguments")  # the rest was added later, and older checkpoints lack it
+
+
+def check_meta_model(checkpoint: Mapping[str, Any], learner: Learner) -> None:
+    """Compare a checkpoint's meta-model with a learner that is built.
+
+    Args:
+        checkpoint: as torch has loaded it.
+        learner: what is to take the weights.
+
+    Raises:
+        PurerError: the learner takes none, the file is no checkpoint of ours, or its network is another.
+    """
+    if not learner.takes_checkpoint:
+        raise PurerError(
+            f"{type(learner).__name__} takes its weights from the pool and has no use for a checkpoint; leave "
+            "--ckpt_path out."
+        )
+    if learner.batchnorm == "running":
+        raise PurerError(
+            "Expected the learner's batchnorm to be 'transductive' or 'support' with a checkpoint, but got 'running': "
+            "a meta-model keeps no running statistics; change model.learner.init_args.batchnorm."
+        )
+    said = checkpoint.get("meta_model")
+    if not isinstance(said, Mapping) or not said.keys() >= set(ALWAYS_SAID) or "state_dict" not in checkpoint:
+        raise PurerError(
+            "The file given by --ckpt_path is no checkpoint of purer fit: it does not describe a meta-model; "
+            "give one from a run's folder 'checkpoints'."
+        )
+    wanted = learner.describe()
+    for name, remedy in REMEDIES.items():
+        if name in said and said[name] != wanted[name]:
+            raise PurerError(
+                f"The checkpoint's meta-model has {name} {said[name]!r}, but the settings say {wanted[name]!r}; "
+                f"{remedy}."
+            )
+
+
+def check_file(path: str) -> None:
+    """Check that ``path`` is a checkpoint that can be read without running code, or one of Lightning's words.
+
+    It is read whole, which takes as long as loading it.
+
+    Raises:
+        PurerError: an address, no such file, a damaged one, or one that holds more than tensors and plain values.
+    """
+    if path in LIGHTNINGS_WORDS or path.startswith("registry:"):
+        return
+    if "://" in path:
+        raise PurerError(f"Expected --ckpt_path to be a file on this machine, but got '{path}'; copy it here first.")
+    if not Path(path).is_file():
+        raise PurerError(_missing(Path(path)))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise PurerError(
+            f"'{path}' cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain values, "
+            "which could run code when loaded; give one that purer fit wrote."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise PurerError(
+            f"'{path}' is no checkpoint of purer fit: it holds a {type(content).__name__}; give one from a run's "
+            "folder 'checkpoints'."
+        )
+
+
+def _missing(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    there = sorted(file.name for file in folder.glob("*.ckpt")) if folder.is_dir() else []
+    found = "a folder" if path.is_dir() else "no such file" if folder.is_dir() else f"no folder '{folder}'"
+    listed = f" '{folder}' has: {', '.join(there)}." if there else ""
+    return (
+        f"Expected --ckpt_path to name a checkpoint, but found {found} at '{path}'; give one from a run's folder "
+        f"'checkpoints'.{nearest(path.name, there)}{listed}"
+    )

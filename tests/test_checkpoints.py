@@ -1,0 +1,128 @@
+"""What is refused as a checkpoint, and in which words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from purer_lightning.checkpoints import LIGHTNINGS_WORDS, check_file, check_meta_model
+from purer_lightning.errors import PurerError
+from purer_lightning.learners import Learner, Maml, NearestCentroid
+from purer_lightning.learners.pool_baselines import PoolCentroid, TeacherAverage
+
+
+def built(learner: Learner, way: int = 3, channels: int = 3, image_size: int = 16) -> Learner:
+    learner.build(way, channels, image_size, seed=0)
+    return learner
+
+
+def small(**changed: int) -> Learner:
+    return built(Maml("conv4", {"width": 4}), **changed)
+
+
+def checkpoint(learner: Learner | None = None) -> dict[str, Any]:
+    learner = learner or small()
+    return {"meta_model": learner.describe(), "state_dict": learner.state_dict()}
+
+
+def saved(tmp_path: Path, content: object, name: str = "best.ckpt") -> str:
+    torch.save(content, tmp_path / name)
+    return str(tmp_path / name)
+
+
+class Foreign:
+    """A class that a pickle would have to import."""
+
+
+@pytest.mark.parametrize("learner", [small(), built(NearestCentroid("conv4", {"width": 4}))])
+def test_a_checkpoint_of_the_same_network_is_accepted_whatever_the_learner(learner: Learner) -> None:
+    check_meta_model(checkpoint(), learner)
+
+
+def test_an_older_checkpoint_that_does_not_say_the_tasks_shape_is_accepted() -> None:
+    older = checkpoint()
+    for name in ("way", "channels", "image_size"):
+        del older["meta_model"][name]
+    check_meta_model(older, small())
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected"),
+    [
+        (built(Maml("resnet10")), "architecture 'conv4', but the settings say 'resnet10'; set model.learner.init_args"),
+        (built(Maml("conv4", {"width": 8})), r"arguments {'width': 4}, but the settings say {'width': 8}"),
+        (small(way=5), "way 3, but the settings say 5; set data.way"),
+        (small(channels=1), "channels 3, but the settings say 1; choose the data.pool"),
+        (small(image_size=32), "image_size 16, but the settings say 32; choose the data.pool"),
+    ],
+)
+def test_another_network_is_refused_by_the_first_thing_that_differs(learner: Learner, expected: str) -> None:
+    with pytest.raises(PurerError, match=expected):
+        check_meta_model(checkpoint(), learner)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"state_dict": {}}, {"meta_model": small().describe()}, {"meta_model": "conv4", "state_dict": {}}],
+)
+def test_a_file_that_describes_no_meta_model_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises(PurerError, match="is no checkpoint of purer fit"):
+        check_meta_model(content, small())
+
+
+@pytest.mark.parametrize("learner", [PoolCentroid("nowhere"), TeacherAverage("nowhere")])
+def test_a_learner_whose_weights_are_the_pools_takes_no_checkpoint(learner: Learner) -> None:
+    with pytest.raises(PurerError, match=f"{type(learner).__name__} takes .*leave --ckpt_path out"):
+        check_meta_model(checkpoint(), learner)
+
+
+def test_a_meta_model_with_running_statistics_is_refused() -> None:
+    with pytest.raises(PurerError, match="a meta-model keeps no running statistics"):
+        check_meta_model(checkpoint(), built(Maml("conv4", {"width": 4}, batchnorm="running")))
+
+
+@pytest.mark.parametrize("word", [*LIGHTNINGS_WORDS, "registry:name"])
+def test_lightnings_own_words_are_left_to_it(word: str) -> None:
+    check_file(word)
+
+
+def test_a_file_of_tensors_and_plain_values_passes(tmp_path: Path) -> None:
+    check_file(saved(tmp_path, checkpoint()))
+
+
+@pytest.mark.parametrize("address", ["https://example.org/best.ckpt", "s3://bucket/best.ckpt"])
+def test_an_address_is_refused(address: str) -> None:
+    with pytest.raises(PurerError, match="copy it here first"):
+        check_file(address)
+
+
+def test_a_missing_file_names_the_nearest_and_all_that_are_there(tmp_path: Path) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        saved(tmp_path, {}, name)
+    with pytest.raises(PurerError, match=r"no such file.*Did you mean 'best.ckpt'\?.* has: best.ckpt, last.ckpt\."):
+        check_file(str(tmp_path / "bst.ckpt"))
+    with pytest.raises(PurerError, match=r"found a folder at.* has: best.ckpt, last.ckpt\."):
+        check_file(str(tmp_path))
+    with pytest.raises(PurerError, match="found no folder"):
+        check_file(str(tmp_path / "gone" / "best.ckpt"))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 3000])
+def test_a_file_cut_short_is_called_damaged(kept: int, tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, checkpoint()))
+    whole = path.read_bytes()
+    assert len(whole) > 3000
+    path.write_bytes(whole[:kept])
+    with pytest.raises(PurerError, match=r"best.ckpt' cannot be read as a checkpoint: it is damaged"):
+        check_file(str(path))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PurerError, match="could run code when loaded"):
+        check_file(saved(tmp_path, {"state_dict": Foreign()}))
+
+
+def test_a_file_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(PurerError, match="it holds a list"):
+        check_file(saved(tmp_path, [1, 2]))
