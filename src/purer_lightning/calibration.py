@@ -3,12 +3,14 @@
 "Calibration" is the paper's word for drawing real and inverted features together; not that of probabilities.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from purer_lightning.errors import PurerError
 from purer_lightning.inversion.loss import InversionWeights, inversion_loss
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets import functional as nets
@@ -45,6 +47,26 @@ class CalibrationSettings:
     head_weight: float = 1.0
     priors: InversionWeights = field(default_factory=InversionWeights)
 
+    def check(self) -> None:
+        """Refuse what cannot be calibrated with.
+
+        Not in ``__post_init__``: where None may be given instead, the parser would take the refusal for a type error.
+
+        Raises:
+            PurerError: a value out of its range.
+        """
+        if not 0 < self.temperature < math.inf:
+            raise PurerError(
+                f"Expected evaluation.calibration.temperature to be above 0 and finite, but got {self.temperature}."
+            )
+        least = {"steps": 0, "lr": 0, "images_per_class": 1, "inversion_steps": 0, "inversion_lr": 0}
+        for name, lowest in least.items():
+            if not lowest <= getattr(self, name) < math.inf:
+                raise PurerError(
+                    f"Expected evaluation.calibration.{name} to be at least {lowest} and finite, but got "
+                    f"{getattr(self, name)}."
+                )
+
 
 def contrastive_loss(real: Tensor, labels: Tensor, pseudo: Tensor, temperature: float) -> Tensor:
     """Evaluate L_cal = -mean_i log( exp(z_i . zhat_{y_i} / tau) / sum_c exp(z_i . zhat_c / tau) ).
@@ -52,7 +74,9 @@ def contrastive_loss(real: Tensor, labels: Tensor, pseudo: Tensor, temperature: 
     Args:
         real: features of the real support images, (N, D); the anchors.
         labels: int64 (N,), 0 to way - 1.
-        pseudo: one feature a class, (way, D), in the order of labels.
+        pseudo: one feature a class, (way, D), in the order of labels. ``calibrate`` passes the mean of the class's
+            pseudo features. That is a decision of ours: the paper's figure shows one pseudo feature a class, and does
+            not say what becomes of several pseudo images.
         temperature: tau > 0.
 
     Returns:

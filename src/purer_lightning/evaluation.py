@@ -5,6 +5,7 @@ It knows no bank, no teacher and no curriculum, so nothing of training can leak 
 
 import csv
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +15,18 @@ from lightning import LightningModule
 from torch import Tensor
 
 from purer_lightning.calibration import CalibrationSettings, calibrate
+from purer_lightning.checkpoints import check_meta_model
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval
 
 PLAIN, ICFIL = "plain", "icfil"
+NUMERIC_REMEDIES = {
+    PLAIN: "lower model.learner.init_args.inner_lr if the learner has one, or give a checkpoint that has not diverged",
+    ICFIL: "lower evaluation.calibration.lr or raise evaluation.calibration.temperature",
+}
 
 
 class IcfilEvaluation(LightningModule):
@@ -32,6 +39,9 @@ class IcfilEvaluation(LightningModule):
             with the literature, 2,000 to decide. Those larger than the list are left out; the whole list is always in.
         seed: every draw follows from it; linked to the run's seed.
         run: folder for results.json and episodes.csv; linked to the run folder.
+
+    Raises:
+        PurerError: a value of ``calibration`` out of its range.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class IcfilEvaluation(LightningModule):
         super().__init__()
         self.learner = learner
         self.calibration = calibration or CalibrationSettings()
+        self.calibration.check()
         self.report_at = report_at or [600, 2000]
         self.seed = seed
         self.run = Path(run)
@@ -68,7 +79,13 @@ class IcfilEvaluation(LightningModule):
         self.test_step(episodes, batch_idx)
 
     def score(self, episode: Episode) -> dict[str, Tensor]:
-        """Return the accuracy on one episode by method, scalars in 0 to 1."""
+        """Return the accuracy on one episode by method, scalars in 0 to 1.
+
+        The learner is in eval mode (``setup``): Maml takes its test steps there, and its training steps elsewhere.
+
+        Raises:
+            PurerError: a logit that is not finite.
+        """
         fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
         scores = {PLAIN: episode_accuracy(self.learner, episode, fast)}
         if ICFIL in self.accuracies:
@@ -76,6 +93,12 @@ class IcfilEvaluation(LightningModule):
                 self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
             )
             scores[ICFIL] = episode_accuracy(self.learner, episode, calibrated)
+        for method, accuracy in scores.items():
+            if accuracy.isnan():
+                raise PurerError(
+                    f"Expected finite logits, but method '{method}' gave others on episode {episode.id}; "
+                    f"{NUMERIC_REMEDIES[method]}."
+                )
         return scores
 
     def on_test_epoch_end(self) -> None:
@@ -91,6 +114,7 @@ class IcfilEvaluation(LightningModule):
         for method in self.accuracies:
             ids, accuracies = self._accuracy(method).per_episode()
             self._accuracy(method).reset()
+            self._check_ids(stage, ids)
             by_method[method] = accuracies.cpu()
         self.results = self.describe() | {"minutes": (time.monotonic() - self._started) / 60}
         self.results["results"] = summarise(by_method, self.report_at)
@@ -103,14 +127,31 @@ class IcfilEvaluation(LightningModule):
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
             self._write(ids.cpu(), by_method)
 
+    def _check_ids(self, stage: str, ids: Tensor) -> None:
+        """Raise PurerError unless exactly the data module's episodes were scored, or the first ones under a limit."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        total = data.test_episodes if stage == "test" else data.validation_episodes
+        limit = self.trainer.limit_test_batches if stage == "test" else self.trainer.limit_val_batches
+        limited = isinstance(limit, int) or limit < 1.0
+        wanted = min(len(ids), total) if limited else total
+        if ids.tolist() != list(range(wanted)):
+            raise PurerError(
+                f"Expected the episodes 0 to {wanted - 1} to be scored, each once, but {len(ids)} were, with ids "
+                f"{int(ids.min())} to {int(ids.max())}; leave trainer.use_distributed_sampler false, since the data "
+                "module shares the episodes out itself."
+            )
+
     def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:
+        """Write results.json last: where it is, the row is whole."""
         self.run.mkdir(parents=True, exist_ok=True)
-        (self.run / "results.json").write_text(json.dumps(self.results, indent=2) + "\n")
-        with (self.run / "episodes.csv").open("w", newline="") as file:
+        with replacing(self.run / "episodes.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["episode", *by_method])
             columns = [accuracies.tolist() for accuracies in by_method.values()]
             writer.writerows(zip(ids.tolist(), *columns, strict=True))
+        shown = self.results | {"results": null_for_infinite(self.results["results"])}
+        with replacing(self.run / "results.json") as temporary:
+            temporary.write_text(json.dumps(shown, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def describe(self) -> dict[str, Any]:
         """What was scored and how, in plain types: enough to tell two results apart."""
@@ -121,11 +162,14 @@ class IcfilEvaluation(LightningModule):
             "transductive": self.learner.batchnorm == "transductive",
             "checkpoint": str(self.trainer.ckpt_path) if self.trainer.ckpt_path else None,
             "dataset": data.dataset,
+            "pool": data.pool,
             "split": "val" if self.trainer.validating else data.test_split,
             "way": data.way,
             "shot": data.shot,
             "query": data.query,
             "seed": self.seed,
+            "precision": str(self.trainer.precision),
+            "processes": self.trainer.world_size,
             "calibration": vars(self.calibration) | {"priors": vars(self.calibration.priors)} if calibrated else None,
         }
 
@@ -133,8 +177,9 @@ class IcfilEvaluation(LightningModule):
         return cast(EpisodeAccuracy, self.accuracies[method])  # a ModuleDict forgets what it holds
 
     def setup(self, stage: str) -> None:
-        """Start the clock."""
+        """Start the clock, and put the learner into the mode it is scored in."""
         del stage
+        self.learner.eval()
         self._started = time.monotonic()
 
     def configure_model(self) -> None:
@@ -147,21 +192,9 @@ class IcfilEvaluation(LightningModule):
         """Refuse a checkpoint of another network than the settings name, in one sentence instead of a key list.
 
         Raises:
-            PurerError: the file is no checkpoint of ours, or its network is another.
+            PurerError: see ``check_meta_model``.
         """
-        said = checkpoint.get("meta_model")
-        if said is None:
-            raise PurerError(
-                "The file given by --ckpt_path is no checkpoint of purer fit: it does not describe a meta-model; "
-                "give one from a run's folder 'checkpoints'."
-            )
-        for name in ("architecture", "arguments"):
-            wanted = self.learner.describe()[name]
-            if said[name] != wanted:
-                raise PurerError(
-                    f"The checkpoint's meta-model has {name} {said[name]!r}, but the settings say {wanted!r}; set "
-                    f"model.learner.init_args.{name} to the checkpoint's."
-                )
+        check_meta_model(checkpoint, self.learner)
 
     def _check_gradients(self) -> None:
         if torch.is_inference_mode_enabled():
@@ -192,3 +225,14 @@ def summarise(by_method: dict[str, Tensor], report_at: list[int]) -> list[dict[s
             row["icfil_minus_plain"] = interval(difference)._asdict()
         rows.append(row)
     return rows
+
+
+def null_for_infinite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of ``summarise`` with None for the infinite ``ci95`` of one episode: JSON has no infinity."""
+    return [
+        {
+            name: value | {"ci95": None} if isinstance(value, dict) and math.isinf(value["ci95"]) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]

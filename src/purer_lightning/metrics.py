@@ -23,7 +23,10 @@ class Interval(NamedTuple):
 
 
 def interval(values: Tensor) -> Interval:
-    """Return mean and 95 % interval of one value an episode, (episodes,); infinite for a single episode."""
+    """Return mean and 95 % interval of one value an episode, (episodes,); infinite for a single episode.
+
+    JSON knows no infinity: results.json has null in its place.
+    """
     values = values.double()
     count = len(values)
     half = Z95 * values.std(correction=1).item() / count**0.5 if count > 1 else float("inf")
