@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
+from purer_lightning.checkpoints import check_meta_model
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
@@ -237,5 +238,10 @@ class PurerModule(LightningModule):
         checkpoint["meta_model"] = self.learner.describe()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the curriculum."""
+        """Restore the curriculum.
+
+        Raises:
+            PurerError: a checkpoint of another meta-model.
+        """
+        check_meta_model(checkpoint, self.learner)
         self.switch.load_state_dict(checkpoint["curriculum"])

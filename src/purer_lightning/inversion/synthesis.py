@@ -61,7 +61,7 @@ def inversion_gradient(
     terms = []
     for teacher in teachers:
         classes = teacher.classes.to(images.device)
-        # channels_last halves the time of Conv4's convolutions and BatchNorms on a CPU: benchmarks/README.md.
+        # Faster on a CPU than the contiguous format: benchmarks/README.md.
         own = leaf[classes].flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
         labels = torch.arange(len(classes), device=images.device).repeat_interleave(images.shape[1])
         own_terms = inversion_loss(teacher.network, {}, own, labels, running_statistics(teacher.network), prior_weights)

@@ -53,7 +53,7 @@ class Learner(nn.Module, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "meta-model"))
             network = self.spec.build(running_statistics=self.batchnorm == "running")
-        # Halves the time of an adaptation on a CPU: benchmarks/README.md.
+        # Faster on a CPU than the contiguous format: benchmarks/README.md.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Shapes only: lends its BatchNorm's eval mode to the support's statistics. In a tuple, so that it is neither
         # a submodule nor in the state_dict.

@@ -31,8 +31,7 @@ def features(network: nn.Module, weights: Mapping[str, Tensor], images: Tensor) 
 def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over all but the channels of (N, C, H, W), each (C,).
 
-    Differentiable to any order. Four to six times faster on a CPU than autograd through ``torch.var_mean``, which was
-    a third of an inversion step: benchmarks/README.md.
+    Differentiable to any order, and faster on a CPU than autograd through ``torch.var_mean``: benchmarks/README.md.
     """
     mean, variance = _ChannelStatistics.apply(values)  # type: ignore[no-untyped-call]
     return mean, variance
