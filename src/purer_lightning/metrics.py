@@ -47,8 +47,10 @@ class EpisodeAccuracy(Metric):
 
     def update(self, episode: int, accuracy: Tensor) -> None:
         """Take in one episode's accuracy, scalar in 0 to 1."""
-        self.ids.append(torch.tensor([episode], device=accuracy.device))
-        self.accuracies.append(accuracy.detach().reshape(1))
+        # Lists of one growing tensor: thousands of small ones would lie between the large ones that an adaptation
+        # frees and keep them from being used again.
+        self.ids = [torch.cat([*self.ids, torch.tensor([episode], device=accuracy.device)])]
+        self.accuracies = [torch.cat([*self.accuracies, accuracy.detach().reshape(1)])]
 
     def per_episode(self) -> tuple[Tensor, Tensor]:
         """Return what ``compute`` does, without the base class's habit of making a scalar of one element."""
