@@ -111,12 +111,14 @@ def paired(one: Row, other: Row) -> Interval:
         ValueError: the two were not scored on the same episodes.
     """
     differing = [name for name in SAME_EPISODES if one.result[name] != other.result[name]]
-    if differing or one.plain.keys() != other.plain.keys():
+    # A shorter run is the first part of the same list: the difference is then that of the common episodes.
+    shared = one.plain.keys() & other.plain.keys()
+    if differing or len(shared) < min(len(one.plain), len(other.plain)):
         raise ValueError(
             f"Expected '{one.title}' and '{other.title}' to be scored on the same episodes, but they differ in "
             f"{', '.join(differing) or 'the episode numbers of episodes.csv'}; test one of them again."
         )
-    return interval(torch.tensor([one.plain[i] - other.plain[i] for i in one.plain], dtype=torch.float64))
+    return interval(torch.tensor([one.plain[i] - other.plain[i] for i in sorted(shared)], dtype=torch.float64))
 
 
 def verdict(difference: Interval) -> str:

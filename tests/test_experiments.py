@@ -82,7 +82,15 @@ def test_the_paired_interval_is_that_of_the_differences(table: ModuleType, tmp_p
     assert found.episodes == 4
 
 
-@pytest.mark.parametrize(("plain", "changed"), [([0.1, 0.2], {"seed": 1}), ([0.1, 0.2, 0.3], {})])
+def test_a_row_of_fewer_episodes_is_paired_on_the_common_ones(table: ModuleType, tmp_path: Path) -> None:
+    write_row(tmp_path, "eci", [0.1, 0.2, 0.9])
+    write_row(tmp_path, "random", [0.1, 0.1])
+    one, other = table.read_row(tmp_path, "eci", 1), table.read_row(tmp_path, "random", 1)
+    assert table.paired(one, other).mean == pytest.approx(0.05)
+    assert table.paired(one, other).episodes == 2
+
+
+@pytest.mark.parametrize(("plain", "changed"), [([0.1, 0.2], {"seed": 1}), ([0.1, 0.2, 0.3], {"query": 1})])
 def test_rows_of_other_episodes_are_not_paired(
     table: ModuleType, tmp_path: Path, plain: list[float], changed: dict[str, int]
 ) -> None:
