@@ -1,5 +1,6 @@
-"""summary.json: minutes add up over the starts of a run."""
+"""summary.json and times.csv: minutes add up over the starts of a run."""
 
+import csv
 import json
 import time
 from pathlib import Path
@@ -74,11 +75,11 @@ def test_a_checkpoint_within_a_start_holds_its_minutes_so_far(monkeypatch: pytes
     summary = SummaryCallback()
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    assert summary.state_dict() == {"minutes": 0.0}
+    assert summary.state_dict()["minutes"] == 0.0
     summary.load_state_dict({"minutes": 2.0})
     summary.on_fit_start(Trainer(logger=False), Line())
     clock[0] += 180.0
-    assert summary.state_dict() == {"minutes": 5.0}
+    assert summary.state_dict()["minutes"] == 5.0
 
 
 def test_a_write_that_fails_leaves_the_earlier_summary_and_nothing_else(
@@ -96,3 +97,72 @@ def test_a_write_that_fails_leaves_the_earlier_summary_and_nothing_else(
         SummaryCallback().on_fit_end(trainer, Line())
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
     assert (tmp_path / "summary.json").read_text() == "earlier"
+
+
+class Validated(Line):
+    """Logs an accuracy that is the number of validations so far, in tenths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validations = 0
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        del batch, batch_idx
+
+    def on_validation_epoch_end(self) -> None:
+        self.validations += 1
+        self.log("val/accuracy", self.validations / 10)
+
+
+def validated(folder: Path, updates: int, resume: Path | None = None) -> Trainer:
+    """Train with a validation after every 4 updates, and Lightning's check of the validation before the first."""
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(
+        max_steps=updates,
+        default_root_dir=folder,
+        callbacks=[SummaryCallback()],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=2,
+    )
+    batches = DataLoader(TensorDataset(torch.ones(4, 1)))
+    trainer.fit(Validated(), batches, batches, ckpt_path=resume)
+    return trainer
+
+
+def times(folder: Path) -> list[list[str]]:
+    with (folder / "times.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_validation_of_the_fit_is_a_line_of_update_minutes_and_accuracy(tmp_path: Path) -> None:
+    began = time.monotonic()
+    trainer = validated(tmp_path, 8)
+    taken = (time.monotonic() - began) / 60
+    header, *lines = times(tmp_path)
+    assert header == ["update", "minutes", "val/accuracy"]
+    # The check before training, which counts as 0.1, is none of them.
+    assert [line[0] for line in lines] == ["4", "8"]
+    assert [float(line[2]) for line in lines] == pytest.approx([0.2, 0.3])
+    assert 0 < float(lines[0][1]) < float(lines[1][1]) < taken
+    trainer.validate(trainer.lightning_module, DataLoader(TensorDataset(torch.ones(1, 1))), verbose=False)
+    assert times(tmp_path) == [header, *lines]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_run_has_no_line_twice_and_minutes_that_grow(tmp_path: Path) -> None:
+    validated(tmp_path, 4).save_checkpoint(tmp_path / "last.ckpt")
+    (kept,) = times(tmp_path)[1:]
+    # Interrupted after a validation that came after its last checkpoint.
+    validated(tmp_path, 8, tmp_path / "last.ckpt")
+    assert [line[0] for line in times(tmp_path)[1:]] == ["4", "8"]
+    validated(tmp_path, 12, tmp_path / "last.ckpt")
+    _, *lines = times(tmp_path)
+    assert [line[0] for line in lines] == ["4", "8", "12"]
+    assert lines[0] == kept
+    minutes = [float(line[1]) for line in lines]
+    assert minutes == sorted(minutes)

@@ -1,5 +1,6 @@
-"""SummaryCallback: what a training run took, for the results table."""
+"""SummaryCallback: what a training run took, and how its accuracy grew with time, for the results table."""
 
+import csv
 import json
 import os
 import platform
@@ -16,18 +17,25 @@ from lightning.pytorch.utilities import rank_zero_only
 from purer_lightning import __version__
 from purer_lightning.files import replacing
 
+ACCURACY = "val/accuracy"
+
 
 class SummaryCallback(Callback):
     """Writes ``summary.json`` into the run folder when training ends: updates, minutes, peak memory, the machine.
 
-    The minutes add up over the starts of a run that was resumed: each checkpoint holds those up to it. What an
-    interrupted start did after its last checkpoint is done again and counted once. The peak memory is that of the last
-    start's process.
+    After each validation it writes ``times.csv`` there: a line ``update,minutes,val/accuracy`` for each so far, minutes
+    since the start of the fit, accuracy in 0 to 1. They have a file of their own since metrics.csv holds what the same
+    seed computes again to the bit, and minutes are not that.
+
+    The minutes add up over the starts of a run that was resumed: each checkpoint holds those up to it, and the lines of
+    times.csv. What an interrupted start did after its last checkpoint is done again and counted once. The peak memory
+    is that of the last start's process.
     """
 
     def __init__(self) -> None:
         self._earlier_minutes = 0.0
         self._started: float | None = None
+        self._times: list[list[float]] = []  # rows of times.csv
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -40,12 +48,27 @@ class SummaryCallback(Callback):
         return self._earlier_minutes + since
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: the minutes so far."""
-        return {"minutes": self.minutes()}
+        """Return what a checkpoint keeps: the minutes so far and the lines of times.csv."""
+        return {"minutes": self.minutes(), "times": [list(row) for row in self._times]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from a checkpoint's minutes."""
+        """Go on counting from a checkpoint's minutes, and forget the validations that came after it."""
         self._earlier_minutes = float(state_dict["minutes"])
+        self._times = [list(row) for row in state_dict.get("times", [])]  # older checkpoints have none
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write times.csv anew with this validation's line, so that it is whole and has no line twice."""
+        del pl_module
+        accuracy = trainer.callback_metrics.get(ACCURACY)
+        if self._started is None or trainer.sanity_checking or accuracy is None:
+            return
+        self._times.append([trainer.global_step, self.minutes(), float(accuracy)])
+        with (
+            replacing(Path(trainer.default_root_dir) / "times.csv") as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            csv.writer(file).writerows([("update", "minutes", ACCURACY), *self._times])
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
