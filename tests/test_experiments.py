@@ -1,192 +1,186 @@
-"""The scripts of experiments/: the table's arithmetic and sentences, and what run.sh calls."""
+"""The tables and the picture of experiments/: their arithmetic, what they refuse, and what they say."""
 
 import csv
-import importlib.util
 import json
-import os
-import shlex
-import shutil
-import subprocess
+import re
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from purer_lightning.bundled import bundled_configs, resolve_configs
+sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scripts, not a package
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-ROWS = ["random", "average", "teacher_centroid", "pool_logits_centroid", "ei", "eci"]
+import curves
+import scored
+import table
+from rows import ROWS, Fit, Group
 
-# Stand-ins that note what they are called with; `purer` leaves the files that the script asks for.
-PURER = r"""#!/bin/bash
-echo "$@" >> "$LOG"
-[[ -n "$FAILING" && "$*" == *"$FAILING"* ]] && exit 3
-while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; [ -z "$command" ] && command=$1; shift; done
-if [ "$command" = fit ]; then mkdir -p "$run"; touch "$run/summary.json" "$run/metrics.csv" "$run/metrics.1.csv"; fi
-if [ "$command" = test ]; then mkdir -p "$run/test"; touch "$run/test/results.json"; fi
-exit 0
-"""
-STAND_INS = {"purer": PURER, "git": "#!/bin/bash\necho abc1234-dirty\n", "python": '#!/bin/bash\necho "$@" >> "$LOG"\n'}
-
-
-@pytest.fixture(scope="module")
-def table() -> ModuleType:
-    """The script, imported by its path."""
-    spec = importlib.util.spec_from_file_location("experiments_table", EXPERIMENTS / "table.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BY_NAME = {row.name: row for row in ROWS}
+SUMMARY: dict[str, Any] = {"updates": 1234, "minutes": 9.6, "peak_memory_gib": 0.7, "cores": 2, "threads": 1}
+SUMMARY |= {"machine": "riscv", "torch": "9.9"}
+FIT = Fit("eci_1shot", "ECI", 1, ())
 
 
 def write_row(results: Path, name: str, plain: list[float], shot: int = 1, **changed: Any) -> Path:
-    """Write what a test leaves behind, with these accuracies by episode."""
+    """Write what a test leaves behind, with these accuracies by episode; ``icfil`` for those with calibration."""
     folder = results / f"{name}_{shot}shot"
     (folder / "test").mkdir(parents=True)
-    mean = {"mean": sum(plain) / len(plain), "ci95": 0.01}
+    methods = {"plain": plain} | ({"icfil": changed.pop("icfil")} if "icfil" in changed else {})
+    means = {method: {"mean": sum(values) / len(values), "ci95": 0.01} for method, values in methods.items()}
     result = {"dataset": "d", "split": "test", "way": 5, "shot": shot, "query": 15, "seed": 0, "transductive": True}
-    result |= {"results": [{"episodes": 600, "plain": mean, "icfil": mean}]} | changed
+    result |= {"meta_model": {}, "results": [{"episodes": len(plain)} | means]} | changed
     (folder / "test" / "results.json").write_text(json.dumps(result))
     with (folder / "test" / "episodes.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["episode", "plain"], *enumerate(plain)])
+        lines = zip(range(len(plain)), *methods.values(), strict=True)
+        csv.writer(file).writerows([["episode", *methods], *lines])
     (folder / "commit.txt").write_text("7e57ed0\n")
     return folder
 
 
-def run_script(folder: Path, failing: str = "") -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
-    """Run run.sh in an empty repository with stand-ins for purer, python and git; return it and their calls."""
-    for name, text in STAND_INS.items():
-        file = folder / "bin" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755)
-    (folder / "experiments").mkdir(exist_ok=True)
-    script = shutil.copy(EXPERIMENTS / "run.sh", folder / "experiments")
-    log = folder / "calls"
-    log.unlink(missing_ok=True)
-    said = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "LOG": str(log), "FAILING": failing}
-    environment = os.environ | said | {"PURER": str(folder / "bin" / "purer")}
-    command = [script, "archive.zip"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    return done, [shlex.split(line) for line in log.read_text().splitlines()]
+def read(results: Path, name: str) -> scored.Scored:
+    found = scored.read_row(results, BY_NAME[name], 1)
+    assert found is not None
+    return found
 
 
-def test_the_paired_interval_is_that_of_the_differences(table: ModuleType, tmp_path: Path) -> None:
+def cells(report: str, start: str) -> list[list[str]]:
+    """Return the cells of the report's lines that begin with this."""
+    lines = [line for line in report.splitlines() if line.startswith(f"| {start} |")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_paired_interval_is_that_of_the_differences(tmp_path: Path) -> None:
     write_row(tmp_path, "eci", [0.5, 0.1, 0.9, 0.3])
     write_row(tmp_path, "ei", [0.4, 0.1, 0.7, 0.2])
-    found = table.paired(table.read_row(tmp_path, "eci", 1), table.read_row(tmp_path, "ei", 1))
+    found = scored.paired(read(tmp_path, "eci"), read(tmp_path, "ei"))
     # Differences 0.1, 0, 0.2, 0.1: mean 0.1, sample variance 0.02 / 3, over 4 episodes.
     assert found.mean == pytest.approx(0.1)
     assert found.ci95 == pytest.approx(1.959964 * (0.02 / 3 / 4) ** 0.5)
     assert found.episodes == 4
 
 
-def test_a_row_of_fewer_episodes_is_paired_on_the_common_ones(table: ModuleType, tmp_path: Path) -> None:
-    write_row(tmp_path, "eci", [0.1, 0.2, 0.9])
-    write_row(tmp_path, "random", [0.1, 0.1])
-    one, other = table.read_row(tmp_path, "eci", 1), table.read_row(tmp_path, "random", 1)
-    assert table.paired(one, other).mean == pytest.approx(0.05)
-    assert table.paired(one, other).episodes == 2
-
-
-@pytest.mark.parametrize(("plain", "changed"), [([0.1, 0.2], {"seed": 1}), ([0.1, 0.2, 0.3], {"query": 1})])
-def test_rows_of_other_episodes_are_not_paired(
-    table: ModuleType, tmp_path: Path, plain: list[float], changed: dict[str, int]
-) -> None:
+@pytest.mark.parametrize(("plain", "changed"), [([0.1, 0.2], {"seed": 1}), ([0.1, 0.2, 0.3], {})])
+def test_rows_of_other_episodes_are_not_paired(tmp_path: Path, plain: list[float], changed: dict[str, int]) -> None:
     write_row(tmp_path, "eci", [0.1, 0.2])
     write_row(tmp_path, "random", plain, **changed)
     with pytest.raises(ValueError, match="the same episodes"):
-        table.report(tmp_path)
+        table.report(tmp_path, episodes=2)
 
 
-def test_the_sentence_sorts_each_training_free_baseline_by_its_paired_interval(
-    table: ModuleType, tmp_path: Path
-) -> None:
-    write_row(tmp_path, "eci", [0.30, 0.41, 0.50, 0.61])
+def test_a_row_of_fewer_episodes_than_wanted_is_named_and_compared_with_nothing(tmp_path: Path) -> None:
+    write_row(tmp_path, "eci", [0.5, 0.1, 0.9])
+    write_row(tmp_path, "random", [0.2, 0.2, 0.3])
+    write_row(tmp_path, "pool_logits_centroid", [0.9, 0.9])
+    report = table.report(tmp_path, episodes=3)
+    title = "all teachers' logits + nearest centroid"
+    assert f"Not comparable, since scored on fewer than 3 episodes: '{title}' (1-shot, 2)." in report
+    assert f"1-shot: of one network 'random start, fine-tuned', of all '{title}' (not comparable)." in report
+    (line,) = cells(report.split("###")[2], "ECI + MAML (PURER)")
+    assert line[1].startswith("26.67 ±") and line[2] == "-"
+    # The main table and that of the details.
+    assert [line[3:5] if len(line) > 8 else line[2:4] for line in cells(report, title)] == [["-", "-"], ["-", "-"]]
+
+
+def test_each_row_is_set_against_the_best_of_one_network_and_the_best_of_all(tmp_path: Path) -> None:
+    write_row(tmp_path, "eci", [0.30, 0.41, 0.50, 0.61], icfil=[0.60, 0.71, 0.80, 0.91])
     write_row(tmp_path, "random", [0.20, 0.30, 0.41, 0.50])
     write_row(tmp_path, "average", [0.31, 0.40, 0.51, 0.60])
-    write_row(tmp_path, "pool_logits_centroid", [0.50, 0.60, 0.71, 0.80])
-    sentence = (
-        "1-shot: 'ECI + MAML (PURER)', without ICFIL, is above 'random start, fine-tuned'; not told apart from "
-        "'average of the teachers, fine-tuned'; below 'all teachers' logits + nearest centroid'."
-    )
-    report = table.report(tmp_path)
-    assert sentence in report
-    assert "| ECI + MAML (PURER) - random start, fine-tuned | 1 | 4 | 10.25 ±" in report
+    write_row(tmp_path, "pool_logits_centroid", [0.50, 0.60, 0.71, 0.80], meta_model={"architectures": [{}, {}]})
+    report = table.report(tmp_path, episodes=4)
+    average, pool = "average of the teachers, fine-tuned", "all 2 teachers' logits + nearest centroid"
+    assert f"- 1-shot: of one network '{average}', of all '{pool}'." in report
+    (line,) = cells(report.split("###")[2], "ECI + MAML (PURER) + ICFIL")
+    assert line[1].startswith("30.00 ±") and line[2].startswith("10.25 ±") and line[3:] == ["-", "-"]
+    (line,) = cells(report.split("###")[2], average)
+    assert line[1] == "-" and line[2].startswith("-19.75 ±")
+    eci = "'ECI + MAML (PURER)"
+    assert f"- 1-shot, against '{average}': above it {eci} + ICFIL'; not told apart from it {eci}'." in report
+    assert f"- 1-shot, against '{pool}': above it {eci} + ICFIL'; below it {eci}'." in report
     assert "5-shot: there is no training-free baseline to compare with yet." in report
 
 
-def test_a_row_counts_from_results_json_on_and_a_table_of_nothing_is_a_table(table: ModuleType, tmp_path: Path) -> None:
+def test_ei_and_eci_are_compared_at_equal_budget_or_not_at_all(tmp_path: Path) -> None:
+    for name, plain in (("ei", [0.3, 0.4, 0.5]), ("eci", [0.4, 0.5, 0.61])):
+        folder = write_row(tmp_path, name, plain, icfil=[0.5, 0.5, 0.5])
+        (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    report = table.report(tmp_path, episodes=3)
+    (line,) = cells(report.split("### EI against ECI")[1], "1")
+    assert line == ["1", "1,234", "10", "10", line[4], "0.00 ± 0.00"] and line[4].startswith("10.33 ±")
+    assert "1-shot: 'ECI + MAML (PURER)' is above 'EI + MAML', both without ICFIL." in report
+    (tmp_path / "ei_1shot" / "summary.json").write_text(json.dumps(SUMMARY | {"updates": 600}))
+    with pytest.raises(ValueError, match="the same updates"):
+        table.report(tmp_path, episodes=3)
+
+
+def test_a_row_counts_from_results_json_on_and_a_table_of_nothing_is_a_table(tmp_path: Path) -> None:
     (tmp_path / "eci_1shot").mkdir()
     (tmp_path / "eci_1shot" / "summary.json").write_text("{}")
-    assert table.read_row(tmp_path, "eci", 1) is None
-    assert table.COLUMNS in table.report(tmp_path)
+    assert scored.read_row(tmp_path, BY_NAME["eci"], 1) is None
+    assert f"| {' | '.join(table.MAIN)} |" in table.report(tmp_path)
 
 
-def test_updates_minutes_and_machine_are_the_summarys_and_the_commit_is_the_fits(
-    table: ModuleType, tmp_path: Path
-) -> None:
-    folder = write_row(tmp_path, "eci", [0.5, 0.5])
-    summary = {"updates": 1234, "minutes": 9.6, "peak_memory_gib": 0.7, "cores": 2, "threads": 1}
-    (folder / "summary.json").write_text(json.dumps(summary | {"machine": "riscv", "torch": "9.9"}))
-    assert "7e57ed0 (test)" in table.report(tmp_path)
-    (folder / "fit_commit.txt").write_text("aaa\nbbb-dirty\naaa\n")
-    report = table.report(tmp_path)
-    cells = "| yes | 50.00 ± 1.00 | 50.00 ± 1.00 | - | - | - | 10 | 0.7 | aaa, bbb-dirty (fit) |"
-    assert f"| ECI + MAML (PURER), 1,234 updates | 1 {cells}" in report
+def test_cost_and_commits_are_those_of_the_files_and_shots_are_named_once_where_they_agree(tmp_path: Path) -> None:
+    cost = {"meta_model": {"parameters": 121093, "macs_per_query": 9437184}}
+    for shot, minutes in ((1, 9.6), (5, 13.8)):
+        folder = write_row(tmp_path, "eci", [0.5, 0.5], shot, **cost)
+        (folder / "summary.json").write_text(json.dumps(SUMMARY | {"minutes": minutes}))
+        (folder / "fit_commit.txt").write_text("aaa\nbbb-dirty\naaa\n")
+    report = table.report(tmp_path, episodes=2)
+    main, *_, details = cells(report, "ECI + MAML (PURER)")
+    assert main[1:3] == ["yes", "yes"]
+    assert main[3:] == ["50.00 ± 1.00", "-"] * 2 + ["121,093", "9,437,184", "1,234", "10 / 14"]
+    assert details[-3:] == ["0.7", "aaa, bbb-dirty", "7e57ed0"]
     assert "2 cores, 1 threads a fit, riscv, torch 9.9" in report
 
 
-def test_run_sh_keeps_every_part_of_the_metrics_and_the_commits_of_fit_and_test(tmp_path: Path) -> None:
-    done, calls = run_script(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert calls[-1] == ["experiments/table.py"]
-    folders = {
-        folder.name: {file.name for file in folder.iterdir()} for folder in tmp_path.glob("experiments/results/*")
-    }
-    assert folders.keys() == {f"{name}_{shot}shot" for name in ROWS for shot in (1, 5)}
-    assert all({"commit.txt", "test"} <= files for files in folders.values())
-    assert {"fit_commit.txt", "summary.json", "metrics.csv", "metrics.1.csv"} < folders["ei_5shot"]
-    assert (tmp_path / "experiments/results/ei_5shot/fit_commit.txt").read_text() == "abc1234-dirty\n"
-    again, calls = run_script(tmp_path)
-    assert again.returncode == 0
-    assert [call[0] for call in calls] == ["data", "pretrain", "experiments/table.py"]
+def test_every_row_stands_in_the_main_table_under_its_group(tmp_path: Path) -> None:
+    for row in ROWS:
+        write_row(tmp_path, row.name, [0.1, 0.2])
+    main = table.report(tmp_path, episodes=2).split("###")[1]
+    order = re.findall(r"^\| (\*\*.*?\*\*|[^*|]+?) \|", main, re.MULTILINE)[1:]
+    groups = [group for group in Group if any(row.group == group for row in ROWS)]
+    titles = {group: [row.title.format(teachers="") for row in ROWS if row.group == group] for group in groups}
+    assert order == [line for group in groups for line in (f"**{group}**", *titles[group])]
 
 
-def test_run_sh_stops_with_a_sentence_where_a_job_in_the_background_fails(tmp_path: Path) -> None:
-    done, calls = run_script(tmp_path, failing="--run runs/eci_1shot")
-    assert done.returncode == 1
-    assert "'fit_row eci_1shot cifar_fs_small.yaml' failed" in done.stderr
-    assert {call[0] for call in calls} == {"data", "pretrain", "fit"}
-    assert not any("5shot" in word for call in calls for word in call)
+def write_times(results: Path, accuracies: list[float]) -> None:
+    (results / FIT.name).mkdir(parents=True, exist_ok=True)
+    lines = [f"{100 * (i + 1)},{1.5 * (i + 1)},{value}" for i, value in enumerate(accuracies)]
+    (results / FIT.name / "times.csv").write_text("\n".join(["update,minutes,val/accuracy", *lines, ""]))
 
 
-def test_every_configuration_and_flag_of_run_sh_is_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, calls = run_script(tmp_path)
-    named = {call[i + 1] for call in calls for i, word in enumerate(call) if word == "--config"}
-    assert len(named) == 6 and named <= bundled_configs().keys()
-    monkeypatch.chdir(tmp_path)
-    from purer_lightning.trainer_cli import run
-
-    kept = _longest([call for call in calls if call[0] in ("fit", "test")])
-    assert {call[0] for call in kept} == {"fit", "test"}
-    for call in kept:
-        with pytest.raises(SystemExit) as ended:
-            run([*resolve_configs(call), "--print_config"])
-        assert ended.value.code in (0, None), call
-    assert capsys.readouterr().out.count("max_steps: 600") == len(kept)
+def test_curves_are_accuracy_in_percent_against_minutes(tmp_path: Path) -> None:
+    write_times(tmp_path, [0.25, 0.5])
+    assert curves.curves(tmp_path, [FIT]) == {1: [curves.Curve("ECI", [1.5, 3.0], [25.0, 50.0])]}
 
 
-def _longest(calls: list[list[str]]) -> list[list[str]]:
-    """Leave out the calls whose words all stand in another; parsing takes a second each.
+def test_equal_times_make_an_equal_picture_without_a_date(tmp_path: Path) -> None:
+    write_times(tmp_path, [0.25, 0.5])
+    files = [tmp_path / "one.svg", tmp_path / "other.svg"]
+    assert all(curves.draw(tmp_path, file, [FIT]) for file in files)
+    text = files[0].read_bytes()
+    assert text == files[1].read_bytes()
+    assert b">ECI<" in text and b"date" not in text
+    write_times(tmp_path, [0.25, 0.6])
+    curves.draw(tmp_path, files[1], [FIT])
+    assert text != files[1].read_bytes()
 
-    Paths play no part in that, nor do a test's shots: the fits have both shots' configurations read.
-    """
-    kept: dict[frozenset[str], list[str]] = {}
-    for call in calls:
-        told = [word if call[0] == "fit" else word.replace("_5shot", "") for word in call]
-        kept.setdefault(frozenset(word for word in told if "runs/" not in word and "results/" not in word), call)
-    return [call for words, call in kept.items() if not any(words < other for other in kept)]
+
+def test_without_any_times_there_is_no_picture(tmp_path: Path) -> None:
+    assert not curves.draw(tmp_path, tmp_path / "none.svg", [FIT])
+    assert list(tmp_path.iterdir()) == []
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2.2 of ``#rrggbb``."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize(("colour", "least"), [(curves.INK, 4), *((colour, 3) for colour in curves.COLOURS)])
+def test_the_pictures_colours_stand_out_on_light_and_dark_pages(colour: str, least: float) -> None:
+    for page in ("#ffffff", "#0d1117"):
+        darker, lighter = sorted((luminance(colour), luminance(page)))
+        assert (lighter + 0.05) / (darker + 0.05) >= least

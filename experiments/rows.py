@@ -1,0 +1,134 @@
+"""The rows of the results table, each declared once: what is run for it (run.py) and what is shown (table.py).
+
+A new row is one `Row` in `ROWS`. What it takes to train stands in it as `Fit`s; a fit may serve both shots and several
+rows, such as one student that is tested with several heads.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SHOTS = (1, 5)
+EPISODES = 2000  # of meta-test, for every row; the first 600 of them are reported, too
+
+
+class Group(StrEnum):
+    """What a row is, in the order of the table."""
+
+    ONE_NETWORK = "training-free, one network"
+    WHOLE_POOL = "training-free, all the pool's networks"
+    PURER = "PURER and its ablation"
+    LEARNERS = "other learners on pseudo episodes"
+    OURS = "ours: cross-teacher distillation"
+    CEILING = "ceiling: trained on the real images, not data-free"
+
+
+TRAINING_FREE = (Group.ONE_NETWORK, Group.WHOLE_POOL)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training run: ``purer fit`` with these words, into ``runs/NAME``.
+
+    Attributes:
+        name: of the run's folder.
+        title: in the picture of accuracy against time.
+        shot: of its episodes, those of validation among them; it wins over that of the configurations.
+        configs: names of configurations, the later wins.
+        flags: further words of the command line.
+    """
+
+    name: str
+    title: str
+    shot: int
+    configs: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    def words(self) -> list[str]:
+        """Return the words of its ``purer fit``, the run folder left out."""
+        return [*as_flags(self.configs), *self.flags, "--data.shot", str(self.shot)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: one method, tested with 1 and with 5 shots.
+
+    Attributes:
+        name: results lie in ``results/NAME_1shot`` and ``results/NAME_5shot``.
+        title: in the table; ``{teachers}`` becomes the number of teachers.
+        group: where it stands in the table.
+        configs: of its test, the later wins; they come after those of its fit.
+        flags: of its test, after those of its fit.
+        fits: by shot; empty where nothing is trained.
+    """
+
+    name: str
+    title: str
+    group: Group
+    configs: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    fits: dict[int, Fit] = field(default_factory=dict)
+
+    def folder(self, shot: int) -> str:
+        """Return the name of its folder of results."""
+        return f"{self.name}_{shot}shot"
+
+    def words(self, shot: int) -> list[str]:
+        """Return the words of its ``purer test``, the run folder left out."""
+        fit = self.fits.get(shot)
+        base = [*as_flags(fit.configs), *fit.flags] if fit else as_flags((SMALL[shot],))
+        checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/best.ckpt"] if fit else []
+        return [*base, *as_flags(self.configs), *self.flags, "--data.shot", str(shot), *checkpoint]
+
+
+def as_flags(configs: Iterable[str]) -> list[str]:
+    """Return ``--config NAME`` for each name."""
+    return [word for config in configs for word in ("--config", config)]
+
+
+def fit_a_shot(
+    name: str, title: str, configs: dict[int, Sequence[str]] | None = None, flags: Sequence[str] = ()
+) -> dict[int, Fit]:
+    """Return a fit for each shot, ``NAME_1shot`` and ``NAME_5shot``; by default of the small configurations."""
+    chosen = configs or {shot: (SMALL[shot],) for shot in SHOTS}
+    return {shot: Fit(f"{name}_{shot}shot", title, shot, tuple(chosen[shot]), tuple(flags)) for shot in SHOTS}
+
+
+def one_fit(name: str, title: str, configs: Sequence[str], flags: Sequence[str] = (), shot: int = 1) -> dict[int, Fit]:
+    """Return one fit that serves every shot; its validation has episodes of ``shot``."""
+    return dict.fromkeys(SHOTS, Fit(name, title, shot, tuple(configs), tuple(flags)))
+
+
+SMALL = {1: "cifar_fs_small.yaml", 5: "cifar_fs_small_5shot.yaml"}
+NO_ICFIL = ("--evaluation.calibration.enabled", "false")
+
+ROWS = (
+    Row("random", "random start, fine-tuned", Group.ONE_NETWORK, flags=NO_ICFIL),
+    Row(
+        "average",
+        "average of the teachers, fine-tuned",
+        Group.ONE_NETWORK,
+        configs=("baselines/average.yaml",),
+        flags=NO_ICFIL,
+    ),
+    Row(
+        "teacher_centroid",
+        "best teacher's features + nearest centroid",
+        Group.ONE_NETWORK,
+        configs=("baselines/teacher_centroid.yaml",),
+    ),
+    Row(
+        "pool_logits_centroid",
+        "all{teachers} teachers' logits + nearest centroid",
+        Group.WHOLE_POOL,
+        configs=("baselines/pool_logits_centroid.yaml",),
+    ),
+    Row(
+        "ei",
+        "EI + MAML",
+        Group.PURER,
+        fits=fit_a_shot("ei", "EI + MAML", flags=("--model.curriculum.enabled", "false")),
+    ),
+    Row("eci", "ECI + MAML (PURER)", Group.PURER, fits=fit_a_shot("eci", "ECI + MAML (PURER)")),
+)
+EI, ECI = "ei", "eci"  # compared with each other at equal budget
