@@ -8,8 +8,8 @@ import torch
 
 from purer_lightning.checkpoints import LIGHTNINGS_WORDS, check_file, check_meta_model
 from purer_lightning.errors import PurerError
-from purer_lightning.learners import Learner, Maml, NearestCentroid
-from purer_lightning.learners.pool_baselines import PoolCentroid, TeacherAverage
+from purer_lightning.learners import FeatureClassifier, Learner, Maml
+from purer_lightning.learners.pool_baselines import PoolClassifier, TeacherAverage
 
 
 def built(learner: Learner, way: int = 3, channels: int = 3, image_size: int = 16) -> Learner:
@@ -35,7 +35,7 @@ class Foreign:
     """A class that a pickle would have to import."""
 
 
-@pytest.mark.parametrize("learner", [small(), built(NearestCentroid("conv4", {"width": 4}))])
+@pytest.mark.parametrize("learner", [small(), built(FeatureClassifier("conv4", {"width": 4}))])
 def test_a_checkpoint_of_the_same_network_is_accepted_whatever_the_learner(learner: Learner) -> None:
     check_meta_model(checkpoint(), learner)
 
@@ -71,7 +71,7 @@ def test_a_file_that_describes_no_meta_model_is_refused(content: dict[str, Any])
         check_meta_model(content, small())
 
 
-@pytest.mark.parametrize("learner", [PoolCentroid("nowhere"), TeacherAverage("nowhere")])
+@pytest.mark.parametrize("learner", [PoolClassifier("nowhere"), TeacherAverage("nowhere")])
 def test_a_learner_whose_weights_are_the_pools_takes_no_checkpoint(learner: Learner) -> None:
     with pytest.raises(PurerError, match=f"{type(learner).__name__} takes .*leave --ckpt_path out"):
         check_meta_model(checkpoint(), learner)

@@ -20,8 +20,8 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation, summarise
-from purer_lightning.learners import Learner, Maml, NearestCentroid
-from purer_lightning.learners.pool_baselines import PoolCentroid
+from purer_lightning.learners import FeatureClassifier, Learner, Maml
+from purer_lightning.learners.pool_baselines import PoolClassifier
 from purer_lightning.metrics import Z95
 from purer_lightning.nets.functional import Weights
 
@@ -51,7 +51,7 @@ class Recording(IcfilEvaluation):
         return super().score(episode)
 
 
-class Broken(NearestCentroid):
+class Broken(FeatureClassifier):
     """Gives one logit that is not a number."""
 
     def logits(self, images: Tensor, fast: Weights) -> Tensor:
@@ -104,7 +104,7 @@ def test_results_do_not_depend_on_how_many_episodes_a_batch_holds(data: Batches,
 
 
 def test_every_learner_sees_the_same_episodes(data: Batches, tmp_path: Path) -> None:
-    seen = [run(data, tmp_path, learner).seen for learner in (maml(), NearestCentroid("conv4", {"width": 4}))]
+    seen = [run(data, tmp_path, learner).seen for learner in (maml(), FeatureClassifier("conv4", {"width": 4}))]
     assert len(seen[0]) == EPISODES
     for one, other in zip(*seen, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
@@ -178,7 +178,7 @@ def test_the_result_is_written_last(data: Batches, tmp_path: Path) -> None:
 def test_a_pool_of_teachers_is_described_by_their_networks_and_has_none_of_its_own(
     data: Batches, tmp_path: Path
 ) -> None:
-    learner = PoolCentroid(data.pool)
+    learner = PoolClassifier(data.pool)
     run(data, tmp_path, learner)
     found = result(tmp_path)["meta_model"]
     assert [network["architecture"] for network in found["architectures"]] == ["conv4"] * 3

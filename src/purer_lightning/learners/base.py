@@ -1,12 +1,15 @@
 """The learner protocol: adapt(support) -> fast weights; logits(query, fast weights)."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from purer_lightning.episode import Episode
+from purer_lightning.errors import PurerError
+from purer_lightning.learners.cost import Cost, network_cost
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
@@ -24,14 +27,18 @@ class Learner(nn.Module, ABC):
         architecture: a name of the registry in ``purer_lightning.nets``.
         arguments: further arguments of the architecture.
         batchnorm: whose statistics normalise the query images.
+        outputs: of the network's linear head, where they are other classes than a task's, such as all those of a pool
+            that a student was trained on. None: ``way``, and the head is the tasks' own.
 
     Attributes:
         network: made by ``build``.
+        way: classes of a task; known from ``build`` on.
         second_order: whether the meta-gradient goes through the inner loop's gradients.
         takes_checkpoint: whether a meta-model's checkpoint can be loaded; False where the weights are a pool's.
     """
 
     network: nn.Module
+    way: int
     second_order: bool = False
     takes_checkpoint: bool = True
 
@@ -40,16 +47,29 @@ class Learner(nn.Module, ABC):
         architecture: str = "conv4",
         arguments: dict[str, int] | None = None,
         batchnorm: BatchNormMode = "transductive",
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.arguments = arguments or {}
         self.batchnorm = batchnorm
+        self.outputs = outputs
         self.spec: NetworkSpec | None = None
 
     def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
-        """Make the network for tasks of this shape; its first weights depend on the seed alone."""
-        self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
+        """Make the network for tasks of this shape; its first weights depend on the seed alone.
+
+        Raises:
+            PurerError: unknown architecture or argument, or no outputs.
+        """
+        outputs = way if self.outputs is None else self.outputs
+        if outputs < 1:
+            raise PurerError(
+                f"Expected the learner's outputs to be at least 1, or null for data.way, but got {outputs}; change "
+                "model.learner.init_args.outputs."
+            )
+        self.way = way
+        self.spec = NetworkSpec(self.architecture, outputs, channels, image_size, self.arguments)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "meta-model"))
             network = self.spec.build(running_statistics=self.batchnorm == "running")
@@ -103,8 +123,19 @@ class Learner(nn.Module, ABC):
             nets.logits(self.network, fast, support)
         return fast | nets.as_buffers(statistics)
 
+    def cost(self, spec: NetworkSpec) -> Cost:
+        """Return what answering one query image takes: here, the network with a head of ``way`` outputs.
+
+        Args:
+            spec: of the network that was built.
+        """
+        return network_cost(replace(spec, classes=self.way))
+
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint or a result says about this learner, in plain types; the tasks' shape once built."""
+        """What a checkpoint or a result says about this learner, in plain types; the tasks' shape once built.
+
+        ``parameters`` and ``macs_per_query`` are those of ``cost``.
+        """
         said = {
             "learner": type(self).__name__,
             "architecture": self.architecture,
@@ -113,10 +144,14 @@ class Learner(nn.Module, ABC):
         }
         if self.spec is None:
             return said
+        cost = self.cost(self.spec)
         return said | {
-            "way": self.spec.classes,
+            "way": self.way,
+            "outputs": self.spec.classes,
             "channels": self.spec.channels,
             "image_size": self.spec.image_size,
+            "parameters": cost.parameters,
+            "macs_per_query": cost.macs,
         }
 
 

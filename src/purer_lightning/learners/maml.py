@@ -1,6 +1,6 @@
-"""MAML (Finn et al. 2017): the inner loop is gradient descent on the support set's cross-entropy."""
+"""MAML (Finn et al. 2017) and its kin: the inner loop is gradient descent on the support set's cross-entropy."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
+
+HEAD = ("head.weight", "head.bias")  # every network's
 
 
 class Maml(Learner):
@@ -23,6 +25,10 @@ class Maml(Learner):
         inner_lr: step size; 0.01 in the released code.
         first_order: leave the inner gradients' own derivatives out of the meta-gradient.
         batchnorm: whose statistics normalise the query images; the released code is transductive.
+        outputs: of the network's linear head, where they are other classes than a task's, as after joint training.
+            Each task then starts from a new head of ``way`` outputs, all zero. None: ``way``, and tasks start from
+            the network's own head.
+        adapted: "all" weights, or the linear "head" alone (ANIL, Raghu et al. 2020).
     """
 
     def __init__(
@@ -34,31 +40,53 @@ class Maml(Learner):
         inner_lr: float = 0.01,
         first_order: bool = False,
         batchnorm: BatchNormMode = "transductive",
+        outputs: int | None = None,
+        adapted: Literal["all", "head"] = "all",
     ) -> None:
-        super().__init__(architecture, arguments, batchnorm)
+        super().__init__(architecture, arguments, batchnorm, outputs)
         self.inner_steps = inner_steps
         self.test_inner_steps = inner_steps if test_inner_steps is None else test_inner_steps
         self.inner_lr = inner_lr
         self.second_order = not first_order
+        self.adapted = adapted
 
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
         """Take ``inner_steps`` (training) or ``test_inner_steps`` (else) steps of gradient descent."""
-        buffers = {
-            name: value for name, value in weights.items() if not value.is_floating_point() or "running_" in name
-        }
+        weights = self.start(weights)
         fast = {
             name: value if value.requires_grad else value.requires_grad_()
             for name, value in weights.items()
-            if name not in buffers
+            if self.adapts(name, value)
         }
+        held = {name: value for name, value in weights.items() if name not in fast}
+        # Where the head alone moves, what it is given stays.
+        features = nets.features(self.caller(weights), weights, support) if self.adapted == "head" else None
         for _ in range(self.inner_steps if self.training else self.test_inner_steps):
-            loss = F.cross_entropy(nets.logits(self.caller(weights), fast | buffers, support), labels)
+            if features is None:
+                logits = nets.logits(self.caller(weights), fast | held, support)
+            else:
+                logits = F.linear(features, *(fast[name] for name in HEAD))
+            loss = F.cross_entropy(logits, labels)
             gradients = torch.autograd.grad(loss, tuple(fast.values()), create_graph=second_order)
             fast = {
                 name: value - self.inner_lr * gradient
                 for (name, value), gradient in zip(fast.items(), gradients, strict=True)
             }
-        return self.with_support_statistics(fast | buffers, support)
+        return self.with_support_statistics(fast | held, support)
+
+    def start(self, weights: Weights) -> Weights:
+        """Return ``weights`` with a new head for the task where the network's own is for other classes."""
+        if self.outputs is None:
+            return weights
+        weight, bias = (weights[name] for name in HEAD)
+        new = (weight.new_zeros(self.way, weight.shape[1]), bias.new_zeros(self.way))
+        return weights | dict(zip(HEAD, new, strict=True))
+
+    def adapts(self, name: str, value: Tensor) -> bool:
+        """Whether the inner loop moves this weight; never BatchNorm's buffers."""
+        if self.adapted == "head":
+            return name in HEAD
+        return value.is_floating_point() and "running_" not in name
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint or a result says about this learner, in plain types."""
@@ -67,4 +95,5 @@ class Maml(Learner):
             "test_inner_steps": self.test_inner_steps,
             "inner_lr": self.inner_lr,
             "second_order": self.second_order,
+            "adapted": self.adapted,
         }

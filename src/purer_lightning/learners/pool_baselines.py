@@ -1,4 +1,4 @@
-"""Training-free baselines made of the pool itself, behind the same protocol as every learner."""
+"""Baselines made of the pool itself, nothing meta-trained, behind the same protocol as every learner."""
 
 from typing import Any, Literal
 
@@ -7,7 +7,9 @@ from torch import Tensor
 
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
-from purer_lightning.learners.centroid import NearestCentroid
+from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
+from purer_lightning.learners.features import FeatureClassifier, widened
+from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
@@ -16,14 +18,19 @@ from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool, Teacher, load_pool
 
 
-class PoolCentroid(NearestCentroid):
-    """Nearest centroid (cosine) on what teachers say of an image, nothing trained.
+class PoolClassifier(FeatureClassifier):
+    """Fits a head to what teachers say of an image.
 
     Args:
         pool: folder of the pool.
         teachers: "all", "best" (by its own held-out accuracy), or a teacher's name.
+        head: "cosine" and "euclidean" are nearest centroid; "ridge" and "logistic" are fitted to unit features.
         representation: "features" before the linear head, or "logits"; those of several teachers are concatenated.
+        regularisation: of ridge and logistic, above 0.
         batchnorm: "running" is the teachers' own way and not transductive.
+
+    Raises:
+        PurerError: a regularisation that is not above 0.
     """
 
     takes_checkpoint = False
@@ -32,13 +39,14 @@ class PoolCentroid(NearestCentroid):
         self,
         pool: str,
         teachers: str = "all",
-        representation: Literal["features", "logits"] = "features",
+        head: HeadName = "cosine",
+        representation: Representation = "features",
+        regularisation: float = 1.0,
         batchnorm: Literal["running"] = "running",
     ) -> None:
-        super().__init__(batchnorm=batchnorm)
+        super().__init__(head=head, representation=representation, regularisation=regularisation, batchnorm=batchnorm)
         self.pool = pool
         self.teachers = teachers
-        self.representation = representation
         # A tuple hides the teachers from the state_dict: they are read from the pool.
         self._teachers: tuple[Teacher, ...] = ()
 
@@ -48,27 +56,39 @@ class PoolCentroid(NearestCentroid):
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
         self._teachers = chosen_teachers(pool, self.teachers)
+        for teacher in self._teachers:
+            # Faster on a CPU than the contiguous format: benchmarks/README.md.
+            teacher.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.way = way
         self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
 
     def weights(self) -> Weights:
         """Nothing to adapt: teachers stay as they are."""
         return {}
 
-    def represent(self, images: Tensor, fast: Weights) -> Tensor:
-        """Return the teachers' concatenated features or logits, (N, D)."""
-        del fast  # holds centroids only
-        networks = [teacher.network.to(images.device) for teacher in self._teachers]
-        if self.representation == "logits":
-            return torch.cat([network(images) for network in networks], dim=1)
-        return torch.cat([nets.features(network, {}, images) for network in networks], dim=1)
+    def represent(self, images: Tensor, weights: Weights) -> Tensor:
+        """Return the teachers' concatenated features or logits, (N, D), without a graph."""
+        del weights  # the teachers hold their own
+        images = images.contiguous(memory_format=torch.channels_last)
+        output = nets.logits if self.representation == "logits" else nets.features
+        with torch.no_grad():
+            said = [output(teacher.network.to(images.device), {}, images) for teacher in self._teachers]
+        return widened(torch.cat(said, dim=1))
+
+    def cost(self, spec: NetworkSpec) -> Cost:
+        """Return the cost of all teachers and of the head's matrix; ``spec`` is of none of them."""
+        del spec
+        return with_classifier(
+            [network_cost(teacher.record.network, self.representation) for teacher in self._teachers], self.way
+        )
 
     def describe(self) -> dict[str, Any]:
         """What a result says about this baseline, in plain types: the teachers' architectures, it has none itself."""
-        said = {key: value for key, value in super().describe().items() if key not in ("architecture", "arguments")}
+        own = ("architecture", "arguments", "outputs")
+        said = {key: value for key, value in super().describe().items() if key not in own}
         networks = [teacher.record.network for teacher in self._teachers]
         return said | {
             "teachers": self.teachers,
-            "representation": self.representation,
             "architectures": [
                 {"architecture": network.architecture, "arguments": dict(network.arguments)} for network in networks
             ],
@@ -109,6 +129,51 @@ class TeacherAverage(Maml):
         average_of_teachers(pool, self.network)
 
 
+class TeacherFineTune(Maml):
+    """Fine-tunes one teacher on the support set, under a new head.
+
+    Args:
+        pool: folder of the pool.
+        teacher: "best" (by its own held-out accuracy), or a teacher's name.
+        test_inner_steps: gradient steps on the support set.
+        inner_lr: step size.
+        adapted: "all" weights, or the new linear "head" alone.
+        batchnorm: whose statistics normalise the images; "running" is the teacher's own way and not transductive.
+    """
+
+    takes_checkpoint = False
+
+    def __init__(
+        self,
+        pool: str,
+        teacher: str = "best",
+        test_inner_steps: int = 20,
+        inner_lr: float = 0.1,
+        adapted: Literal["all", "head"] = "all",
+        batchnorm: BatchNormMode = "running",
+    ) -> None:
+        super().__init__(
+            inner_steps=test_inner_steps, inner_lr=inner_lr, first_order=True, batchnorm=batchnorm, adapted=adapted
+        )
+        self.pool = pool
+        self.teacher = teacher
+
+    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+        """Make a network like the teacher's and give it the teacher's weights; the seed plays no part."""
+        pool = load_pool(self.pool)
+        check_image_shape(pool, self.pool, channels, image_size)
+        (teacher,) = chosen_teachers(pool, self.teacher, several=False)
+        spec = teacher.record.network
+        self.architecture, self.arguments, self.outputs = spec.architecture, spec.arguments, spec.classes
+        super().build(way, channels, image_size, seed)
+        wanted = self.network.state_dict()  # no statistics, but in mode "running"
+        self.network.load_state_dict({name: teacher.network.state_dict()[name] for name in wanted})
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says about this baseline, in plain types."""
+        return super().describe() | {"teacher": self.teacher}
+
+
 def check_image_shape(pool: Pool, folder: str, channels: int, image_size: int) -> None:
     """Raise PurerError where the pool was trained on images of another shape than the episodes'."""
     if (pool.channels, pool.image_size) != (channels, image_size):
@@ -118,16 +183,41 @@ def check_image_shape(pool: Pool, folder: str, channels: int, image_size: int) -
         )
 
 
-def chosen_teachers(pool: Pool, choice: str) -> tuple[Teacher, ...]:
-    """Return all teachers, the one of best held-out accuracy, or the one of that name."""
-    if choice == "all":
+def chosen_teachers(pool: Pool, choice: str, *, several: bool = True) -> tuple[Teacher, ...]:
+    """Return all teachers, the one of best held-out accuracy, or the one of that name.
+
+    Args:
+        pool: whose teachers.
+        choice: "all", "best" or a name.
+        several: whether "all" is a choice.
+
+    Raises:
+        PurerError: no such teacher, or "best" where no teacher has been measured.
+    """
+    if choice == "all" and several:
         return pool.teachers
     if choice == "best":
-        return (max(pool.teachers, key=lambda teacher: teacher.record.held_out_accuracy or 0.0),)
+        return (best_teacher(pool),)
     by_name = {teacher.record.name: teacher for teacher in pool.teachers}
     if choice not in by_name:
+        words = "'all', 'best'" if several else "'best'"
         raise PurerError(
-            f"Expected teachers to be 'all', 'best' or one of {sorted(by_name)}, but got '{choice}'."
-            f"{nearest(choice, by_name)}"
+            f"Expected {'teachers' if several else 'teacher'} to be {words} or one of {sorted(by_name)}, but got "
+            f"'{choice}'.{nearest(choice, by_name)}"
         )
     return (by_name[choice],)
+
+
+def best_teacher(pool: Pool) -> Teacher:
+    """Return the teacher of best held-out accuracy, the first of several.
+
+    Raises:
+        PurerError: none has been measured.
+    """
+    measured = [teacher for teacher in pool.teachers if teacher.record.held_out_accuracy is not None]
+    if not measured:
+        raise PurerError(
+            "No teacher of the pool has a held-out accuracy, so none is known to be the best; name the one to take "
+            f"instead of 'best': {', '.join(teacher.record.name for teacher in pool.teachers)}."
+        )
+    return max(measured, key=lambda teacher: teacher.record.held_out_accuracy or 0.0)
