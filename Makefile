@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench real wheel
+.PHONY: help demo test check bench real tables wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
@@ -25,8 +25,12 @@ bench: .venv/.installed ## time a meta-update beside the plain reference, and th
 	$(BIN)/python benchmarks/inversion_step.py
 	$(BIN)/python benchmarks/startup.py
 
-real: .venv/.installed ## the real CIFAR-FS experiments, hours: make real SOURCE=cifar100.zip
-	experiments/run.sh $(SOURCE)
+real: .venv/.installed ## the real CIFAR-FS experiments, hours, then their tables: make real SOURCE=cifar100.zip [ONLY="eci ei"]
+	$(BIN)/python experiments/run.py --source $(SOURCE) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python experiments/table.py
+
+tables: .venv/.installed ## write the tables and the picture of experiments/README.md from the result files
+	$(BIN)/python experiments/table.py
 
 wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder
 	rm -rf dist

@@ -6,10 +6,11 @@ OMP_NUM_THREADS=1 .venv/bin/python experiments/sweep_icfil.py CHECKPOINT CONFIG 
 import contextlib
 import json
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from run import code_state
 
 from purer_lightning.cli import main
 
@@ -48,13 +49,6 @@ def measure(checkpoint: str, config: str, episodes: int, setting: dict[str, floa
         results = json.loads((Path(folder) / "validate" / "results.json").read_text())
     found: dict[str, dict[str, float]] = results["results"][-1]
     return found
-
-
-def code_state() -> str:
-    """Return the commit, with "-dirty" where files that git knows differ from it."""
-    describe = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    return found.stdout.strip()
 
 
 def sweep(checkpoint: str, config: str, episodes: int = 200) -> None:

@@ -1,0 +1,177 @@
+"""The runner of experiments/: what it calls, keeps and skips, and that a row can be made again from its YAML alone."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from purer_lightning.bundled import bundled_configs, resolve_configs
+from purer_lightning.cli import main
+from purer_lightning.errors import PurerError
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scripts, not a package
+
+from rows import ROWS, SHOTS, Group, Row, fit_a_shot, one_fit
+from run import Job, Runner, chosen_rows, run_all
+
+# Stands in for `purer`: notes what it is called with, and leaves the files that the runner asks for.
+PURER = r"""#!/bin/bash
+echo "$OMP_NUM_THREADS $*" >> calls
+[[ -f failing && "$*" == *"$(cat failing)"* ]] && exit 3
+command=$1
+while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; shift; done
+if [ "$command" = fit ]; then
+  mkdir -p "$run/checkpoints"; cd "$run"
+  touch summary.json metrics.csv metrics.1.csv times.csv config.yaml checkpoints/{last,best}.ckpt
+else
+  mkdir -p "$run/test"; touch "$run/test/results.json"
+fi
+"""
+STUDENT = one_fit("student", "a student", ["demo.yaml"])
+TOY = (
+    Row("free", "nothing trained", Group.ONE_NETWORK),
+    Row("each", "a fit a shot", Group.PURER, fits=fit_a_shot("each", "a fit a shot", flags=("--a", "b"))),
+    Row("head", "one fit", Group.OURS, fits=STUDENT),
+    Row("other_head", "the same fit", Group.OURS, configs=("head.yaml",), fits=STUDENT),
+)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    """A runner in an empty folder, with the stand-in for ``purer``."""
+    purer = tmp_path / "purer"
+    purer.write_text(PURER)
+    purer.chmod(0o755)
+    return Runner(tmp_path, str(purer))
+
+
+def calls(runner: Runner) -> list[list[str]]:
+    """Return the words of the calls so far, and forget them; each ran with one thread."""
+    file = runner.root / "calls"
+    lines = [shlex.split(line) for line in file.read_text().splitlines()] if file.exists() else []
+    file.unlink(missing_ok=True)
+    assert all(line[0] == "1" for line in lines)
+    return [line[1:] for line in lines]
+
+
+def test_each_fit_is_made_once_before_its_tests_and_its_files_are_kept(runner: Runner) -> None:
+    run_all(runner.jobs(TOY))
+    made = calls(runner)
+    runs = [call[call.index("--run") + 1] for call in made]
+    results = runner.root / "experiments" / "results"
+    assert [run for run in runs if run.startswith("runs/")] == ["runs/each_1shot", "runs/each_5shot", "runs/student"]
+    for name, fit in (("each_5shot", "each_5shot"), ("head_1shot", "student"), ("other_head_5shot", "student")):
+        assert runs.index(f"experiments/results/{name}") > runs.index(f"runs/{fit}")
+    (call,) = [call for call in made if "experiments/results/other_head_5shot" in call]
+    assert shlex.join(call[:7]) == "test --config demo.yaml --config head.yaml --data.shot 5"
+    assert call[7:9] == ["--ckpt_path", "runs/student/checkpoints/best.ckpt"]
+    kept = {file.name for file in (results / "student").iterdir()}
+    assert kept == {
+        *("summary.json", "times.csv", "metrics.csv", "metrics.1.csv"),
+        *("fit_config.yaml", "fit_commit.txt"),
+    }
+    assert (results / "head_1shot" / "commit.txt").read_text() == "unknown\n"
+
+
+def test_what_is_done_is_not_done_again(runner: Runner) -> None:
+    run_all(runner.jobs(TOY))
+    assert runner.jobs(TOY) == []
+    (runner.root / "experiments/results/head_1shot/test/results.json").unlink()
+    calls(runner)
+    run_all(runner.jobs(TOY))
+    assert [call[0] for call in calls(runner)] == ["test"]
+
+
+def test_an_interrupted_fit_goes_on_from_its_last_checkpoint_and_notes_both_commits(runner: Runner) -> None:
+    last = runner.root / "runs/student/checkpoints/last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    (runner.root / "runs/student/commit.txt").write_text("earlier\n")
+    runner.fit(STUDENT[1])
+    assert calls(runner)[0][-2:] == ["--ckpt_path", "runs/student/checkpoints/last.ckpt"]
+    kept = runner.root / "experiments/results/student/fit_commit.txt"
+    assert kept.read_text() == "earlier\nunknown\n"
+
+
+def test_after_a_failure_nothing_is_begun_and_what_runs_is_waited_for(runner: Runner) -> None:
+    (runner.root / "failing").write_text("--run runs/each_1shot")
+    with pytest.raises(PurerError, match=r"fit each_1shot: 'purer fit .* failed, its reason stands above"):
+        run_all(runner.jobs(TOY[1:]), at_a_time=2)
+    # Beside the one that failed, no more than the one that was running.
+    assert len(calls(runner)) <= 2
+    (runner.root / "failing").unlink()
+    run_all(runner.jobs(TOY[1:]))
+    assert runner.jobs(TOY[1:]) == []
+
+
+def test_all_failures_are_told() -> None:
+    def fail() -> None:
+        raise PurerError("no")
+
+    with pytest.raises(PurerError, match=r"a: no\nb: no"):
+        run_all([Job("a", fail), Job("b", fail)], at_a_time=2)
+
+
+def test_an_unknown_row_is_answered_with_the_nearest() -> None:
+    assert [row.name for row in chosen_rows(["eci", "random"])] == ["random", "eci"]
+    with pytest.raises(PurerError, match="Did you mean 'teacher_centroid'"):
+        chosen_rows(["teacher_centroids"])
+
+
+def test_names_of_rows_and_fits_are_unique() -> None:
+    fits = {fit for row in ROWS for fit in row.fits.values()}
+    folders = [row.folder(shot) for row in ROWS for shot in SHOTS]
+    assert len(folders) == len(set(folders))
+    assert len(fits) == len({fit.name for fit in fits})
+    # Their files lie side by side where a row has the name of its fit.
+    assert all(fit.name not in folders or row.folder(fit.shot) == fit.name for row in ROWS for fit in row.fits.values())
+
+
+def distinct(commands: list[list[str]]) -> list[list[str]]:
+    """Leave out what differs from another in checkpoint or shot alone: parsing takes a second each."""
+    kept: dict[str, list[str]] = {}
+    for command in commands:
+        told = [word.replace("_5shot", "") for word in command]
+        cut = told[: told.index("--data.shot")]
+        kept.setdefault(shlex.join(cut), command)
+    return list(kept.values())
+
+
+def test_every_row_names_configurations_and_flags_that_are_read_and_the_same_episodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = [["test", *row.words(shot)] for row in ROWS for shot in SHOTS]
+    commands += [["fit", *fit.words()] for row in ROWS for fit in row.fits.values()]
+    named = {call[i + 1] for call in commands for i, word in enumerate(call) if word == "--config"}
+    assert named <= bundled_configs().keys()
+    monkeypatch.chdir(tmp_path)
+    from purer_lightning.trainer_cli import run
+
+    for command in distinct(commands):
+        with pytest.raises(SystemExit) as ended:
+            run([*resolve_configs(command), "--print_config"])
+        assert ended.value.code in (0, None), command
+        printed = capsys.readouterr().out
+        for line in ("seed_everything: 0", "dataset: cifar_fs", "way: 5", "query: 15", "test_episodes: 2000"):
+            assert line in printed, command
+        assert f"  shot: {command[command.index('--data.shot') + 1]}\n" in printed
+
+
+def test_a_row_is_made_again_to_the_bit_from_its_yaml_alone(tmp_path: Path, toy_data: Path, toy_pool: Path) -> None:
+    flags = [
+        *("--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool), "--data.way", "3"),
+        *("--data.query", "3", "--data.episodes_per_update", "2", "--data.updates_per_epoch", "1"),
+        *("--data.validation_episodes", "4", "--data.test_episodes", "6", "--trainer.max_steps", "2"),
+        *("--synthesis.initial_steps", "0", "--trainer.accelerator", "cpu"),
+    ]
+    row = Row("toy", "toy", Group.PURER, fits=fit_a_shot("toy", "toy", {1: ["demo.yaml"], 5: []}, flags))
+    run_all(Runner(tmp_path, str(Path(sys.executable).with_name("purer"))).jobs([row], shots=[1]))
+    made, again = tmp_path / "experiments" / "results" / "toy_1shot", tmp_path / "again"
+    assert len((made / "times.csv").read_text().splitlines()) == 3
+
+    main(["fit", "--config", str(made / "fit_config.yaml"), "--ckpt_path", "null", "--run", str(again)])
+    best = str(again / "checkpoints" / "best.ckpt")
+    main(["test", "--config", str(made / "test" / "config.yaml"), "--ckpt_path", best, "--run", str(again)])
+    for name in ("metrics.csv", "test/episodes.csv"):
+        assert (again / name).read_text() == (made / name).read_text(), name
