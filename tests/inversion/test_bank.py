@@ -62,3 +62,25 @@ def test_gradient_flows_to_exactly_the_slots_that_the_plan_uses() -> None:
     (gradient,) = torch.autograd.grad(total, bank.images)
     assert torch.equal(gradient, used[:, :, None, None, None].expand_as(gradient))
     assert 0 < (used == 0).sum() < used.numel()
+
+
+def test_a_fixed_bank_hands_out_the_given_images_which_no_step_can_move() -> None:
+    images = torch.randn(len(NAMES), PER_CLASS, 3, 6, 6)
+    bank = ImageBank.fixed(images)
+    bank.to(torch.device("cpu"))
+    plan = make_plan()
+    assert not bank.images.requires_grad
+    for number, episode in enumerate(bank.episodes(plan)):
+        wanted = images[plan.classes[number][:, None], plan.slots[number]]
+        assert torch.equal(episode.support, wanted[:, :1].flatten(0, 1))
+        assert torch.equal(episode.query, wanted[:, 1:].flatten(0, 1))
+
+
+def test_moving_an_inverted_bank_keeps_it_learnable() -> None:
+    bank = make_bank()
+    bank.to(torch.device("cpu"))
+    assert bank.images.is_leaf and bank.images.requires_grad
+
+
+def test_counts_say_how_many_images_each_class_has() -> None:
+    assert make_bank(images_per_class=7).counts.tolist() == [7, 7, 7, 7]

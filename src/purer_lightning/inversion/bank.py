@@ -1,8 +1,10 @@
 """The image bank: learnable pseudo images of every class that the pool knows. This is D of the paper."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from purer_lightning.episode import Episode, EpisodePlan, labels_in_order
 from purer_lightning.seeding import generator
@@ -24,8 +26,10 @@ class ImageBank:
 
     Attributes:
         images: float32, (classes, images_per_class, channels, image_size, image_size), normalised pixel space,
-            first drawn N(0, 1) as in the released code; requires gradients.
+            first drawn N(0, 1) as in the released code; requires gradients, unless the bank is ``fixed``.
     """
+
+    images: Tensor
 
     def __init__(
         self, classes: Sequence[str], images_per_class: int, channels: int, image_size: int, seed: int
@@ -34,9 +38,25 @@ class ImageBank:
         drawn = [torch.randn(shape, generator=generator(seed, f"bank/{name}")) for name in classes]
         self.images = torch.stack(drawn).requires_grad_()
 
+    @classmethod
+    def fixed(cls, images: Tensor) -> Self:
+        """Make a bank of given images, which no step is to move.
+
+        Args:
+            images: float, (classes, images_per_class, channels, height, width), normalised; kept, not copied.
+        """
+        bank = cls.__new__(cls)
+        bank.images = images.detach()
+        return bank
+
+    @property
+    def counts(self) -> Tensor:
+        """How many images each class has: int64, (classes,)."""
+        return torch.full(self.images.shape[:1], self.images.shape[1])
+
     def to(self, device: torch.device) -> None:
         """Move the images; call it before an optimiser is made for them."""
-        self.images = self.images.detach().to(device).requires_grad_()
+        self.images = self.images.detach().to(device).requires_grad_(self.images.requires_grad)
 
     def episodes(self, plan: EpisodePlan) -> list[Episode]:
         """Gather the plan's episodes; their images are differentiable with respect to ``images``."""
