@@ -4,10 +4,10 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench real tables wheel
+.PHONY: help demo test check bench real tables learn2learn wheel
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 demo: .venv/.installed ## install what is needed into .venv, then run the main job on embedded data (no download of data)
 	$(BIN)/purer demo
@@ -31,6 +31,15 @@ real: .venv/.installed ## the real CIFAR-FS experiments, hours, then their table
 
 tables: .venv/.installed ## write the tables and the picture of experiments/README.md from the result files
 	$(BIN)/python experiments/table.py
+
+learn2learn: .venv/.installed ## build learn2learn from its source distribution into .venv, for Learn2LearnMaml (optional)
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT \
+	  && $(BIN)/python -m venv "$$folder/venv" \
+	  && "$$folder/venv/bin/pip" install --quiet 'cython<4' 'setuptools<85' \
+	  && "$$folder/venv/bin/pip" wheel --quiet --no-deps --no-binary learn2learn --no-build-isolation \
+	    --config-settings=--global-option=build_ext --wheel-dir "$$folder" learn2learn==0.2.0 \
+	  && $(BIN)/python -m pip install --quiet --no-deps "$$folder"/learn2learn-*.whl
+	$(BIN)/python -m pytest tests/learners/test_learn2learn.py
 
 wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder
 	rm -rf dist
