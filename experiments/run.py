@@ -151,7 +151,7 @@ def run_all(jobs: Sequence[Job], at_a_time: int = AT_A_TIME) -> None:
                     failures.append(f"{job.name}: {error}")
                     waiting.clear()
     if failures:
-        raise PurerError("\n".join(failures))
+        raise PurerError("\n".join(sorted(failures)))
 
 
 def chosen_rows(names: Sequence[str] | None) -> list[Row]:

@@ -2,7 +2,9 @@
 
 import shlex
 import sys
+import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -60,7 +62,8 @@ def test_each_fit_is_made_once_before_its_tests_and_its_files_are_kept(runner: R
     made = calls(runner)
     runs = [call[call.index("--run") + 1] for call in made]
     results = runner.root / "experiments" / "results"
-    assert [run for run in runs if run.startswith("runs/")] == ["runs/each_1shot", "runs/each_5shot", "runs/student"]
+    fits = sorted(run for run in runs if run.startswith("runs/"))
+    assert fits == ["runs/each_1shot", "runs/each_5shot", "runs/student"]
     for name, fit in (("each_5shot", "each_5shot"), ("head_1shot", "student"), ("other_head_5shot", "student")):
         assert runs.index(f"experiments/results/{name}") > runs.index(f"runs/{fit}")
     (call,) = [call for call in made if "experiments/results/other_head_5shot" in call]
@@ -94,15 +97,33 @@ def test_an_interrupted_fit_goes_on_from_its_last_checkpoint_and_notes_both_comm
     assert kept.read_text() == "earlier\nunknown\n"
 
 
-def test_after_a_failure_nothing_is_begun_and_what_runs_is_waited_for(runner: Runner) -> None:
+def test_a_failed_command_is_told_with_its_words_and_made_again_when_it_is_mended(runner: Runner) -> None:
     (runner.root / "failing").write_text("--run runs/each_1shot")
     with pytest.raises(PurerError, match=r"fit each_1shot: 'purer fit .* failed, its reason stands above"):
-        run_all(runner.jobs(TOY[1:]), at_a_time=2)
-    # Beside the one that failed, no more than the one that was running.
-    assert len(calls(runner)) <= 2
+        run_all(runner.jobs(TOY[1:2]))
+    assert not (runner.root / "experiments/results/each_1shot/test").exists()
     (runner.root / "failing").unlink()
-    run_all(runner.jobs(TOY[1:]))
-    assert runner.jobs(TOY[1:]) == []
+    run_all(runner.jobs(TOY[1:2]))
+    assert runner.jobs(TOY[1:2]) == []
+
+
+def test_after_a_failure_nothing_is_begun_and_what_runs_is_waited_for() -> None:
+    began, failed, done = Event(), Event(), list[str]()
+
+    def fail() -> None:
+        began.wait()
+        failed.set()
+        raise PurerError("no")
+
+    def work() -> None:
+        began.set()
+        failed.wait()
+        time.sleep(0.1)  # the failure is seen before this job ends
+        done.append("beside")
+
+    with pytest.raises(PurerError, match="first: no"):
+        run_all([Job("first", fail), Job("beside", work), Job("last", lambda: done.append("last"))], at_a_time=2)
+    assert done == ["beside"]
 
 
 def test_all_failures_are_told() -> None:
