@@ -99,36 +99,56 @@ def one_fit(name: str, title: str, configs: Sequence[str], flags: Sequence[str] 
     return dict.fromkeys(SHOTS, Fit(name, title, shot, tuple(configs), tuple(flags)))
 
 
+def training_free(name: str, title: str, group: Group, flags: Sequence[str] = ()) -> Row:
+    """Return a baseline of the pool itself, whose configuration has its name."""
+    return Row(name, title, group, (f"baselines/{name}.yaml",), tuple(flags))
+
+
+def learnt(
+    name: str,
+    title: str,
+    group: Group,
+    flags: Sequence[str] = (),
+    configs: dict[int, Sequence[str]] | None = None,
+) -> Row:
+    """Return a row with a fit of its own for each shot."""
+    return Row(name, title, group, fits=fit_a_shot(name, title, configs, flags))
+
+
+def real(name: str, title: str) -> Row:
+    """Return a row that is trained on the real images; its configuration, which has its name, is for 1 shot."""
+    return learnt(name, title, Group.CEILING, configs=dict.fromkeys(SHOTS, (f"baselines/{name}.yaml",)))
+
+
 SMALL = {1: "cifar_fs_small.yaml", 5: "cifar_fs_small_5shot.yaml"}
 NO_ICFIL = ("--evaluation.calibration.enabled", "false")
+LEARNER = "--model.learner"
+CENTROID = "nearest centroid"
 
 ROWS = (
     Row("random", "random start, fine-tuned", Group.ONE_NETWORK, flags=NO_ICFIL),
-    Row(
-        "average",
-        "average of the teachers, fine-tuned",
-        Group.ONE_NETWORK,
-        configs=("baselines/average.yaml",),
-        flags=NO_ICFIL,
+    training_free("average", "average of the teachers, fine-tuned", Group.ONE_NETWORK, NO_ICFIL),
+    training_free("teacher_finetune", "best teacher under a new head, fine-tuned", Group.ONE_NETWORK),
+    training_free("teacher_centroid", f"best teacher's features + {CENTROID} (cosine)", Group.ONE_NETWORK),
+    training_free("teacher_euclidean", f"best teacher's features + {CENTROID} (Euclidean)", Group.ONE_NETWORK),
+    training_free("teacher_ridge", "best teacher's features + ridge", Group.ONE_NETWORK),
+    training_free(
+        "pool_features_centroid", f"all{{teachers}} teachers' features + {CENTROID} (cosine)", Group.WHOLE_POOL
     ),
-    Row(
-        "teacher_centroid",
-        "best teacher's features + nearest centroid",
-        Group.ONE_NETWORK,
-        configs=("baselines/teacher_centroid.yaml",),
+    training_free("pool_features_ridge", "all{teachers} teachers' features + ridge", Group.WHOLE_POOL),
+    training_free("pool_logits_centroid", f"all{{teachers}} teachers' logits + {CENTROID} (cosine)", Group.WHOLE_POOL),
+    training_free(
+        "pool_logits_euclidean", f"all{{teachers}} teachers' logits + {CENTROID} (Euclidean)", Group.WHOLE_POOL
     ),
-    Row(
-        "pool_logits_centroid",
-        "all{teachers} teachers' logits + nearest centroid",
-        Group.WHOLE_POOL,
-        configs=("baselines/pool_logits_centroid.yaml",),
-    ),
-    Row(
-        "ei",
-        "EI + MAML",
-        Group.PURER,
-        fits=fit_a_shot("ei", "EI + MAML", flags=("--model.curriculum.enabled", "false")),
-    ),
-    Row("eci", "ECI + MAML (PURER)", Group.PURER, fits=fit_a_shot("eci", "ECI + MAML (PURER)")),
+    training_free("pool_logits_ridge", "all{teachers} teachers' logits + ridge", Group.WHOLE_POOL),
+    training_free("pool_logits_logistic", "all{teachers} teachers' logits + logistic regression", Group.WHOLE_POOL),
+    learnt("ei", "EI + MAML", Group.PURER, ("--model.curriculum.enabled", "false")),
+    learnt("eci", "ECI + MAML (PURER)", Group.PURER),
+    learnt("fomaml", "ECI + first-order MAML", Group.LEARNERS, (f"{LEARNER}.init_args.first_order", "true")),
+    learnt("anil", "ECI + ANIL", Group.LEARNERS, (f"{LEARNER}.init_args.adapted", "head")),
+    learnt("protonet", "ECI + ProtoNet", Group.LEARNERS, (LEARNER, "purer_lightning.learners.ProtoNet")),
+    learnt("r2d2", "ECI + ridge head (R2D2)", Group.LEARNERS, (LEARNER, "purer_lightning.learners.R2D2")),
+    real("real_maml", "MAML on the real images"),
+    real("real_protonet", "ProtoNet on the real images"),
 )
 EI, ECI = "ei", "eci"  # compared with each other at equal budget

@@ -73,7 +73,7 @@ def test_a_row_of_fewer_episodes_than_wanted_is_named_and_compared_with_nothing(
     write_row(tmp_path, "random", [0.2, 0.2, 0.3])
     write_row(tmp_path, "pool_logits_centroid", [0.9, 0.9])
     report = table.report(tmp_path, episodes=3)
-    title = "all teachers' logits + nearest centroid"
+    title = "all teachers' logits + nearest centroid (cosine)"
     assert f"Not comparable, since scored on fewer than 3 episodes: '{title}' (1-shot, 2)." in report
     assert f"1-shot: of one network 'random start, fine-tuned', of all '{title}' (not comparable)." in report
     (line,) = cells(report.split("###")[2], "ECI + MAML (PURER)")
@@ -88,7 +88,7 @@ def test_each_row_is_set_against_the_best_of_one_network_and_the_best_of_all(tmp
     write_row(tmp_path, "average", [0.31, 0.40, 0.51, 0.60])
     write_row(tmp_path, "pool_logits_centroid", [0.50, 0.60, 0.71, 0.80], meta_model={"architectures": [{}, {}]})
     report = table.report(tmp_path, episodes=4)
-    average, pool = "average of the teachers, fine-tuned", "all 2 teachers' logits + nearest centroid"
+    average, pool = "average of the teachers, fine-tuned", "all 2 teachers' logits + nearest centroid (cosine)"
     assert f"- 1-shot: of one network '{average}', of all '{pool}'." in report
     (line,) = cells(report.split("###")[2], "ECI + MAML (PURER) + ICFIL")
     assert line[1].startswith("30.00 ±") and line[2].startswith("10.25 ±") and line[3:] == ["-", "-"]
