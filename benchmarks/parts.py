@@ -30,14 +30,14 @@ def parts_of(problem: Problem) -> list[Part]:
         return inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
 
     def product_adversarial_gradient() -> Tensor:
-        episodes = module.bank.episodes(plan.adversarial)
-        hardness = module.outer_loop(module.learner.frozen_weights(), episodes, second_order=True)
-        return torch.autograd.grad(hardness.loss, module.bank.images)[0]
+        hardness = module.objective.hardness(
+            module.learner, module.learner.frozen_weights(), module.bank, plan.adversarial
+        )
+        return torch.autograd.grad(hardness, module.bank.images)[0]
 
     def product_outer_loss() -> Tensor:
-        with torch.no_grad():  # as in training_step
-            episodes = module.bank.episodes(plan.meta_batch)
-        return module.outer_loop(module.learner.weights(), episodes, second_order=True).loss
+        weights = module.learner.weights()
+        return module.objective.outcome(module.learner, weights, module.bank, plan.meta_batch, second_order=True).loss
 
     def product_meta_gradient() -> Tensor:
         return flat(torch.autograd.grad(product_outer_loss(), list(module.learner.parameters())))

@@ -92,7 +92,7 @@ class Problem:
     def attach(self) -> None:
         """Give the module its optimisers without a Trainer, whose loop is none of the algorithm."""
         fabric = Fabric(accelerator="cpu", devices=1)
-        fabric.setup(self.module, *self.module.configure_optimizers())
+        fabric.setup(self.module, *self.module.configure_optimizers()[0])
         self.module.on_fit_start()
 
     def restore(self) -> None:

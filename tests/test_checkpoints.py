@@ -8,7 +8,7 @@ import torch
 
 from purer_lightning.checkpoints import LIGHTNINGS_WORDS, check_file, check_meta_model
 from purer_lightning.errors import PurerError
-from purer_lightning.learners import FeatureClassifier, Learner, Maml
+from purer_lightning.learners import FeatureClassifier, Learner, Maml, ProtoNet
 from purer_lightning.learners.pool_baselines import PoolClassifier, TeacherAverage
 
 
@@ -23,7 +23,10 @@ def small(**changed: int) -> Learner:
 
 def checkpoint(learner: Learner | None = None) -> dict[str, Any]:
     learner = learner or small()
-    return {"meta_model": learner.describe(), "state_dict": learner.state_dict()}
+    return {
+        "meta_model": learner.describe(),
+        "state_dict": {f"learner.{n}": v for n, v in learner.state_dict().items()},
+    }
 
 
 def saved(tmp_path: Path, content: object, name: str = "best.ckpt") -> str:
@@ -42,7 +45,7 @@ def test_a_checkpoint_of_the_same_network_is_accepted_whatever_the_learner(learn
 
 def test_an_older_checkpoint_that_does_not_say_the_tasks_shape_is_accepted() -> None:
     older = checkpoint()
-    for name in ("way", "channels", "image_size"):
+    for name in ("way", "outputs", "channels", "image_size"):
         del older["meta_model"][name]
     check_meta_model(older, small())
 
@@ -52,7 +55,7 @@ def test_an_older_checkpoint_that_does_not_say_the_tasks_shape_is_accepted() -> 
     [
         (built(Maml("resnet10")), "architecture 'conv4', but the settings say 'resnet10'; set model.learner.init_args"),
         (built(Maml("conv4", {"width": 8})), r"arguments {'width': 4}, but the settings say {'width': 8}"),
-        (small(way=5), "way 3, but the settings say 5; set data.way"),
+        (small(way=5), "outputs 3, but the settings say 5; set .*or data.way"),
         (small(channels=1), "channels 3, but the settings say 1; choose the data.pool"),
         (small(image_size=32), "image_size 16, but the settings say 32; choose the data.pool"),
     ],
@@ -77,9 +80,30 @@ def test_a_learner_whose_weights_are_the_pools_takes_no_checkpoint(learner: Lear
         check_meta_model(checkpoint(), learner)
 
 
-def test_a_meta_model_with_running_statistics_is_refused() -> None:
-    with pytest.raises(PurerError, match="a meta-model keeps no running statistics"):
-        check_meta_model(checkpoint(), built(Maml("conv4", {"width": 4}, batchnorm="running")))
+@pytest.mark.parametrize("trained, asked", [("running", "transductive"), ("support", "running")])
+def test_running_statistics_are_not_asked_of_a_network_without_them_nor_left_unused(trained: str, asked: str) -> None:
+    there, wanted = (built(FeatureClassifier("conv4", {"width": 4}, batchnorm=mode)) for mode in (trained, asked))  # type: ignore[arg-type]
+    with pytest.raises(PurerError, match=f"trained with batchnorm '{trained}', but the settings say '{asked}'"):
+        check_meta_model(checkpoint(there), wanted)
+
+
+def test_a_student_may_be_tested_on_tasks_of_any_way() -> None:
+    student = built(FeatureClassifier("conv4", {"width": 4}, outputs=12))
+    check_meta_model(checkpoint(student), built(FeatureClassifier("conv4", {"width": 4}, outputs=12), way=7))
+
+
+def test_a_checkpoint_from_before_outputs_were_said_is_held_to_its_way() -> None:
+    older = checkpoint()
+    del older["meta_model"]["outputs"]
+    check_meta_model(older, small())
+    with pytest.raises(PurerError, match="outputs 3, but the settings say 5"):
+        check_meta_model(older, small(way=5))
+
+
+def test_learnt_settings_of_a_head_that_the_learner_has_not_are_named() -> None:
+    learnt = checkpoint(built(ProtoNet("conv4", {"width": 4}, distance="cosine")))
+    with pytest.raises(PurerError, match=r"'learner.learnt.log_scale' is in one alone; set model.learner.class_path"):
+        check_meta_model(learnt, small())
 
 
 @pytest.mark.parametrize("word", [*LIGHTNINGS_WORDS, "registry:name"])

@@ -17,6 +17,7 @@ from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.normalisation import Normalisation
+from purer_lightning.objectives.episodic import outer_loop
 from purer_lightning.pool.manifest import TeacherRecord
 from purer_lightning.pool.teachers import Pool, PoolClass, Teacher
 from purer_lightning.training import PurerModule
@@ -70,6 +71,7 @@ def make_problem(
     learner.network = reference.make_network(7, way, remembers=False).train()
     module = PurerModule(learner, curriculum, PRIORS, image_lr=0.25, meta_lr=1e-3, seed=SEED)
     module.pool, module.bank, module.data = data.teachers, data.bank, data
+    module.objective.setup(data.teachers, learner, SEED)
     plain = MetaUpdate(
         data.bank.images.detach().clone().requires_grad_(),
         reference.parameters_of(learner.network),
@@ -162,7 +164,7 @@ def test_inversion_loss_and_its_image_gradient_equal_the_reference(chosen: list[
 def test_adversarial_gradient_reaches_support_and_query_images_exactly(inner_steps: int) -> None:
     module, data, plain = make_problem(inner_steps)
     plan = data.plan(0).adversarial
-    outer = module.outer_loop(module.learner.frozen_weights(), data.bank.episodes(plan), second_order=True)
+    outer = outer_loop(module.learner, module.learner.frozen_weights(), data.bank.episodes(plan), second_order=True)
     found = torch.autograd.grad(outer.loss, data.bank.images)
     wanted = outer_loss(plain.theta, plain_episodes(plan, plain.bank), plain.inner)
     assert_equal_gradients(found, torch.autograd.grad(wanted, plain.bank))
@@ -180,12 +182,12 @@ def test_outer_loss_summed_over_four_episodes_and_its_meta_gradient_equal_the_re
     module, data, plain = problem
     plan = data.plan(0).meta_batch
     assert len(plan.classes) == 4
-    outer = module.outer_loop(
-        module.learner.weights(), data.bank.episodes(plan), second_order=module.learner.second_order
+    outer = outer_loop(
+        module.learner, module.learner.weights(), data.bank.episodes(plan), second_order=module.learner.second_order
     )
     wanted = outer_loss(plain.theta, plain_episodes(plan, plain.bank), plain.inner)
     torch.testing.assert_close(outer.loss, wanted, rtol=1e-12, atol=0)
-    torch.testing.assert_close(outer.mean_loss, wanted.detach() / 4, rtol=1e-12, atol=0)
+    torch.testing.assert_close(outer.difficulty, wanted.detach() / 4, rtol=1e-12, atol=0)
     found = torch.autograd.grad(outer.loss, tuple(theta(problem).values()))
     assert_equal_gradients(found, torch.autograd.grad(wanted, plain.theta))
 
@@ -196,7 +198,7 @@ def test_second_order_is_another_gradient_than_first_order() -> None:
         problem = make_problem(3, first_order=first_order)
         episodes = problem.data.bank.episodes(problem.data.plan(0).meta_batch)
         weights = problem.module.learner.weights()
-        loss = problem.module.outer_loop(weights, episodes, second_order=not first_order).loss
+        loss = outer_loop(problem.module.learner, weights, episodes, second_order=not first_order).loss
         gradients.append(torch.autograd.grad(loss, theta(problem)["blocks.0.0.weight"])[0])
     assert (gradients[0] - gradients[1]).norm() > 1e-3 * gradients[0].norm()
 
@@ -205,7 +207,9 @@ def test_the_adversarial_data_step_leaves_no_gradient_on_theta() -> None:
     problem = make_problem()
     module, data, _ = problem
     episodes = data.bank.episodes(data.plan(0).adversarial)
-    torch.autograd.backward(module.outer_loop(module.learner.frozen_weights(), episodes, second_order=True).loss)
+    torch.autograd.backward(
+        outer_loop(module.learner, module.learner.frozen_weights(), episodes, second_order=True).loss
+    )
     assert data.bank.images.grad is not None
     assert all(parameter.grad is None for parameter in theta(problem).values())
 
@@ -219,7 +223,7 @@ def test_image_gradient_equals_finite_differences_along_random_directions(seed: 
     def evaluate(images: Tensor) -> tuple[float, Tensor]:
         data.bank.images = images.detach().clone().requires_grad_()
         terms, gradient = inversion_gradient(data.teachers.teachers, data.bank.images, OFFSET, PRIORS)
-        outer = module.outer_loop(module.learner.frozen_weights(), data.bank.episodes(plan), second_order=True)
+        outer = outer_loop(module.learner, module.learner.frozen_weights(), data.bank.episodes(plan), second_order=True)
         gradient = gradient - LAMBDA * torch.autograd.grad(outer.loss, data.bank.images)[0]
         return (terms.total - LAMBDA * outer.loss).item(), gradient
 
@@ -239,9 +243,9 @@ def test_meta_gradient_equals_finite_differences_along_random_directions(seed: i
 
     def moved(reach: float) -> float:
         weights = {name: (p + reach * direction[name]).detach() for name, p in theta(problem).items()}
-        return module.outer_loop(weights, episodes, second_order=False).loss.item()
+        return outer_loop(module.learner, weights, episodes, second_order=False).loss.item()
 
-    loss = module.outer_loop(module.learner.weights(), episodes, second_order=True).loss
+    loss = outer_loop(module.learner, module.learner.weights(), episodes, second_order=True).loss
     gradients = torch.autograd.grad(loss, tuple(theta(problem).values()))
     slope = sum((g * d).sum().item() for g, d in zip(gradients, direction.values(), strict=True))
     assert slope == pytest.approx((moved(1e-6) - moved(-1e-6)) / 2e-6, rel=1e-5)

@@ -15,7 +15,7 @@ LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")  # a Trainer finds these 
 REMEDIES = {
     "architecture": "set model.learner.init_args.architecture to the checkpoint's",
     "arguments": "set model.learner.init_args.arguments to the checkpoint's",
-    "way": "set data.way to the checkpoint's",
+    "outputs": "set model.learner.init_args.outputs to the checkpoint's, or data.way where outputs is null",
     "channels": "choose the data.pool it was trained on",
     "image_size": "choose the data.pool it was trained on",
 }
@@ -37,17 +37,14 @@ def check_meta_model(checkpoint: Mapping[str, Any], learner: Learner) -> None:
             f"{type(learner).__name__} takes its weights from the pool and has no use for a checkpoint; leave "
             "--ckpt_path out."
         )
-    if learner.batchnorm == "running":
-        raise PurerError(
-            "Expected the learner's batchnorm to be 'transductive' or 'support' with a checkpoint, but got 'running': "
-            "a meta-model keeps no running statistics; change model.learner.init_args.batchnorm."
-        )
     said = checkpoint.get("meta_model")
     if not isinstance(said, Mapping) or not said.keys() >= set(ALWAYS_SAID) or "state_dict" not in checkpoint:
         raise PurerError(
             "The file given by --ckpt_path is no checkpoint of purer fit: it does not describe a meta-model; "
             "give one from a run's folder 'checkpoints'."
         )
+    # Older checkpoints speak of the tasks' way alone, which was then the number of outputs.
+    said = {"outputs": said["way"], **said} if "way" in said else said
     wanted = learner.describe()
     for name, remedy in REMEDIES.items():
         if name in said and said[name] != wanted[name]:
@@ -55,6 +52,25 @@ def check_meta_model(checkpoint: Mapping[str, Any], learner: Learner) -> None:
                 f"The checkpoint's meta-model has {name} {said[name]!r}, but the settings say {wanted[name]!r}; "
                 f"{remedy}."
             )
+    if remembers(said) != remembers(wanted):
+        raise PurerError(
+            f"The checkpoint's meta-model was trained with batchnorm '{said['batchnorm']}', but the settings say "
+            f"'{wanted['batchnorm']}': only a network trained with 'running' has running statistics; change "
+            "model.learner.init_args.batchnorm."
+        )
+    own = {f"learner.{name}" for name in learner.state_dict()}
+    other = own.symmetric_difference(checkpoint["state_dict"])
+    if other:
+        raise PurerError(
+            f"The checkpoint was trained with the learner {said.get('learner', 'of another class')}, whose weights are "
+            f"not those of {wanted['learner']}: '{min(other)}' is in one alone; set model.learner.class_path to the "
+            "checkpoint's."
+        )
+
+
+def remembers(described: Mapping[str, Any]) -> bool:
+    """Whether a meta-model so described keeps BatchNorm's running statistics."""
+    return described.get("batchnorm") == "running"
 
 
 def check_file(path: str) -> None:

@@ -1,12 +1,13 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from purer_lightning.checkpoints import check_meta_model
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
@@ -18,17 +19,10 @@ from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval
-from purer_lightning.nets.functional import Weights, running_statistics
+from purer_lightning.nets.functional import running_statistics
+from purer_lightning.objectives import Episodic, Objective, Outcome
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
-
-
-class OuterLoop(NamedTuple):
-    """The outer loss summed over episodes (with graph), its mean and the mean query accuracy (without)."""
-
-    loss: Tensor
-    mean_loss: Tensor
-    accuracy: Tensor
 
 
 class PurerModule(LightningModule):
@@ -40,6 +34,11 @@ class PurerModule(LightningModule):
         inversion: weights of the inversion's priors.
         image_lr: Adam's rate on the bank; 0.25 in the released code.
         meta_lr: Adam's rate on the meta-model; 1e-3 in the released code.
+        meta_schedule: "constant", as in the released code, or "one_cycle": up to ``meta_lr`` in the first tenth of
+            ``trainer.max_steps``, then down to nothing (Smith & Topin 2019).
+        data_step_every: meta-updates to a data step; 1 in the paper, 0 for none after the initial inversion but
+            those for which the Gradient Switch has fired.
+        objective: what the theta step minimises; few-shot episodes in the paper.
         start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
             the meta-model's architecture.
         seed: every draw follows from it; linked to the run's seed.
@@ -56,6 +55,9 @@ class PurerModule(LightningModule):
         inversion: InversionWeights | None = None,
         image_lr: float = 0.25,
         meta_lr: float = 1e-3,
+        meta_schedule: Literal["constant", "one_cycle"] = "constant",
+        data_step_every: int = 1,
+        objective: Objective | None = None,
         start_from_average: bool = False,
         seed: int = 0,
     ) -> None:
@@ -65,6 +67,8 @@ class PurerModule(LightningModule):
         self.switch = GradientSwitch(curriculum or CurriculumSettings())
         self.inversion = inversion or InversionWeights()
         self.image_lr, self.meta_lr = image_lr, meta_lr
+        self.meta_schedule, self.data_step_every = meta_schedule, data_step_every
+        self.objective = objective or Episodic()
         self.start_from_average = start_from_average
         self.seed = seed
         self.validation_accuracy = EpisodeAccuracy()
@@ -75,18 +79,22 @@ class PurerModule(LightningModule):
         difficulty_weight = self.switch.weight
 
         # Data step: min_D  sum_m L_EI(D_m) - lambda * I * L_outer(theta; S(D), Q(D)).
-        inversion = self.data_step(self.global_step, difficulty_weight, plan)
+        inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else None
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        with torch.no_grad():  # the images are constants here
-            episodes = self.bank.episodes(plan.meta_batch)
-        outer = self.outer_loop(self.learner.weights(), episodes, second_order=self.learner.second_order)
+        outer = self.objective.outcome(
+            self.learner, self.learner.weights(), self.bank, plan.meta_batch, second_order=self.learner.second_order
+        )
         self.theta_step(outer.loss)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
         self.switch.observe(outer.accuracy.item())
-        self.check_finite(outer.mean_loss)
+        self.check_finite(outer.difficulty)
         self.log_update(inversion, outer, fired=difficulty_weight > 0)
+
+    def data_step_is_due(self) -> bool:
+        """Whether this update moves the images: each ``data_step_every``-th does, and each the switch has fired for."""
+        return self.switch.on or (self.data_step_every > 0 and self.global_step % self.data_step_every == 0)
 
     def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> InversionTerms:
         """Move all images of the bank by one step of Adam and return the inversion's terms.
@@ -99,11 +107,10 @@ class PurerModule(LightningModule):
         jitter = draw_jitter(self.seed, update)
         terms, gradient = inversion_gradient(self.pool.teachers, self.bank.images, jitter, self.inversion)
         if difficulty_weight > 0 and plan is not None:
-            # From copies of theta: what makes images harder must leave no gradient on the meta-model.
-            hardness = self.outer_loop(
-                self.learner.frozen_weights(), self.bank.episodes(plan.adversarial), second_order=True
-            )
-            gradient -= difficulty_weight * torch.autograd.grad(hardness.loss, self.bank.images)[0]
+            # From copies of theta: what makes images harder must leave no trace on the meta-model.
+            copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
+            hardness = self.objective.hardness(self.learner, copies, self.bank, plan.adversarial)
+            gradient -= difficulty_weight * torch.autograd.grad(hardness, self.bank.images)[0]
         self.bank.images.grad = gradient
         # The raw optimiser: only the theta step may count as a step of the Trainer.
         image_optimizer = self.optimizers()[1].optimizer  # type: ignore[index]
@@ -111,23 +118,14 @@ class PurerModule(LightningModule):
         self.bank.images.grad = None
         return terms
 
-    def outer_loop(self, weights: Weights, episodes: list[Episode], *, second_order: bool) -> OuterLoop:
-        """Adapt to each episode's support set and sum the query losses."""
-        losses, accuracies = [], []
-        for episode in episodes:
-            fast = self.learner.adapt(weights, episode.support, episode.support_labels, second_order=second_order)
-            logits = self.learner.logits(episode.query, fast)
-            losses.append(F.cross_entropy(logits, episode.query_labels))
-            accuracies.append((logits.argmax(dim=1) == episode.query_labels).float().mean())
-        loss = torch.stack(losses).sum()
-        return OuterLoop(loss, loss.detach() / len(episodes), torch.stack(accuracies).mean())
-
     def theta_step(self, loss: Tensor) -> None:
         """Take one step of Adam on the meta-model."""
         meta_optimizer = self.optimizers()[0]  # type: ignore[index]
         meta_optimizer.zero_grad()
         self.manual_backward(loss, inputs=list(self.learner.parameters()))
         meta_optimizer.step()
+        if schedule := self.lr_schedulers():
+            schedule.step()  # type: ignore[union-attr]
 
     def check_finite(self, outer_loss: Tensor) -> None:
         """Raise PurerError where the run has diverged; its accuracy would quietly be that of guessing."""
@@ -137,21 +135,21 @@ class PurerModule(LightningModule):
                 f"model.meta_lr, model.image_lr or the learner's inner_lr."
             )
 
-    def log_update(self, inversion: InversionTerms, outer: OuterLoop, *, fired: bool) -> None:
+    def log_update(self, inversion: InversionTerms | None, outer: Outcome, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
         self.log_dict(
-            inversion.logs()
+            (inversion.logs() if inversion else {})
             | {
-                "train/outer_loss": outer.mean_loss,
+                "train/outer_loss": outer.difficulty,
                 "train/accuracy": outer.accuracy,
                 "curriculum/step": float(self.global_step),
-                "curriculum/difficulty": outer.mean_loss,
+                "curriculum/difficulty": outer.difficulty,
                 "curriculum/switch": float(fired),
                 "curriculum/firings": float(self.switch.firings),
                 "curriculum/patience": float(self.switch.waiting),
             }
         )
-        self.log("difficulty", outer.mean_loss, prog_bar=True, logger=False)
+        self.log("difficulty", outer.difficulty, prog_bar=True, logger=False)
         self.log("accuracy", outer.accuracy, prog_bar=True, logger=False)
 
     def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
@@ -175,8 +173,7 @@ class PurerModule(LightningModule):
         """Take the pool and the bank from the data module.
 
         Raises:
-            PurerError: more than one process, float16, no bank, or a learner whose BatchNorm remembers statistics,
-                which pseudo episodes do not keep up to date.
+            PurerError: more than one process, float16, or no bank.
         """
         if self.trainer.world_size > 1:
             raise PurerError(
@@ -189,11 +186,6 @@ class PurerModule(LightningModule):
                 "The gradients of the inner loop and of the images are not scaled, so they vanish in float16; set "
                 "trainer.precision to bf16-mixed or 32-true."
             )
-        if self.learner.batchnorm == "running":
-            raise PurerError(
-                "Expected the learner's batchnorm to be 'transductive' or 'support' in training, but got 'running': "
-                "a meta-model keeps no running statistics; change model.learner.init_args.batchnorm."
-            )
         if stage == "fit":
             self.pool = self.data.teachers
             if not hasattr(self.data, "bank"):
@@ -204,19 +196,27 @@ class PurerModule(LightningModule):
             self.bank = self.data.bank
 
     def configure_model(self) -> None:
-        """Build the meta-model for the shape of the data's tasks; the Trainer calls it once or more."""
+        """Build the meta-model for the shape of the data's tasks; the Trainer calls it once or more.
+
+        Raises:
+            PurerError: a meta-model that cannot be trained by the objective.
+        """
         if self.learner.spec is not None:
             return
         self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
+        self.objective.setup(self.pool, self.learner, self.seed)
         if self.start_from_average:
             average_of_teachers(self.pool, self.learner.network)
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam on the meta-model, Adam on the bank's images; both states go into the checkpoint."""
-        return [
-            torch.optim.Adam(self.learner.parameters(), lr=self.meta_lr),
-            torch.optim.Adam([self.bank.images], lr=self.image_lr),
-        ]
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """Adam on the meta-model, Adam on the bank's images, the meta-model's schedule; all go into the checkpoint."""
+        meta = torch.optim.Adam(self.learner.parameters(), lr=self.meta_lr)
+        images = torch.optim.Adam([self.bank.images], lr=self.image_lr)
+        if self.meta_schedule == "constant":
+            return [meta, images], []
+        # One step more than there are, since the schedule moves after the last one, too.
+        schedule = OneCycleLR(meta, self.meta_lr, total_steps=self.trainer.max_steps + 1, pct_start=0.1)
+        return [meta, images], [schedule]
 
     def on_fit_start(self) -> None:
         """Move the teachers, which are no submodules, to where the images are."""
@@ -228,13 +228,15 @@ class PurerModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""
-        for optimizer, rate in zip(self.trainer.optimizers, (self.meta_lr, self.image_lr), strict=True):
+        rates = (self.meta_lr if self.meta_schedule == "constant" else None, self.image_lr)
+        for optimizer, rate in zip(self.trainer.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = group["lr"] if rate is None else rate
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curriculum's state and what the meta-model is, in plain types."""
         checkpoint["curriculum"] = self.switch.state_dict()
+        checkpoint["objective"] = self.objective.state_dict()
         checkpoint["meta_model"] = self.learner.describe()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -245,3 +247,4 @@ class PurerModule(LightningModule):
         """
         check_meta_model(checkpoint, self.learner)
         self.switch.load_state_dict(checkpoint["curriculum"])
+        self.objective.load_state_dict(checkpoint.get("objective", {}))

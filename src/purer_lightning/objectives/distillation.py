@@ -1,0 +1,158 @@
+"""Cross-teacher distillation, our own method: all teachers judge every pseudo image, one student learns it all.
+
+A pseudo image belongs to one teacher's classes, but all teachers have something to say of it. Side by side, their
+logits are a description of the image that tells unseen classes apart (the baseline "all teachers' logits"), and one
+network learns to give it. Not part of PURER.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from purer_lightning.episode import EpisodePlan
+from purer_lightning.errors import PurerError
+from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.learners.base import Learner
+from purer_lightning.learners.features import of_network
+from purer_lightning.nets import functional as nets
+from purer_lightning.nets.functional import Weights
+from purer_lightning.objectives.augmentation import AugmentationSettings, augment
+from purer_lightning.objectives.base import Objective, Outcome, check_outputs
+from purer_lightning.objectives.dead_leaves import dead_leaves
+from purer_lightning.objectives.episodic import outer_loop
+from purer_lightning.pool.judgement import Judges, by_teacher, centred, spread
+from purer_lightning.pool.teachers import Pool
+from purer_lightning.seeding import generator
+
+
+class Judged(NamedTuple):
+    """Images and what all teachers say of them.
+
+    Attributes:
+        images: (N, C, H, W).
+        targets: (N, outputs): centred logits of all teachers, each teacher's in units of its own spread.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+
+class Distillation(Objective):
+    """Smooth L1 between the student's outputs and all teachers' logits, on augmented and mixed pseudo images.
+
+    Args:
+        batch_size: images a theta step.
+        judged_batches: batches that are drawn and judged at once.
+        reuse: theta steps for which a judged image is kept; judging costs twice a theta step, so a view that is
+            seen some times, among others each time, buys more steps in the same minutes.
+        procedural: share of dead leaves images beside those of the bank, 0 to 1.
+        augmentation: how images are varied before they are judged.
+        episodic: weight of the episodes' mean outer loss, added to that of the distillation; 0 leaves them out.
+
+    Raises:
+        PurerError: a value out of its range.
+    """
+
+    scale: Tensor
+    judges: Judges
+
+    def __init__(
+        self,
+        batch_size: int = 256,
+        judged_batches: int = 8,
+        reuse: int = 4,
+        procedural: float = 0.5,
+        augmentation: AugmentationSettings | None = None,
+        episodic: float = 0.0,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("judged_batches", judged_batches), ("reuse", reuse)):
+            if value < 1:
+                raise PurerError(f"Expected model.objective.init_args.{name} to be at least 1, but got {value}.")
+        if not 0 <= procedural <= 1:
+            raise PurerError(
+                f"Expected model.objective.init_args.procedural, a share, to be within 0 and 1, but got {procedural}."
+            )
+        self.batch_size, self.judged_batches, self.reuse = batch_size, judged_batches, reuse
+        self.procedural, self.episodic = procedural, episodic
+        self.augmentation = augmentation or AugmentationSettings()
+        self.augmentation.check()
+        self.replay: Judged | None = None
+
+    def setup(self, pool: Pool, learner: Learner, seed: int) -> None:
+        """Copy the teachers as judges."""
+        self.judges = Judges([teacher.network for teacher in pool.teachers])
+        super().setup(pool, learner, seed)
+
+    def check(self, learner: Learner) -> None:
+        """The student has an output for each output of each teacher."""
+        check_outputs(learner, sum(self.judges.sizes), "Distillation", "one for each output of each teacher")
+
+    def outcome(
+        self, learner: Learner, weights: Weights, bank: ImageBank, plan: EpisodePlan, *, second_order: bool
+    ) -> Outcome:
+        """Compare student and teachers on a batch; accuracy is the share of judgements whose top class is the same."""
+        with torch.no_grad():
+            images, targets = self.batch(bank, plan.update)
+            episodes = bank.episodes(plan) if self.episodic else []
+        said = nets.logits(learner.network, of_network(weights), images)
+        disagreement = loss = F.smooth_l1_loss(said, targets)
+        if episodes:
+            outer = outer_loop(learner, weights, episodes, second_order=second_order).loss
+            loss = disagreement + self.episodic / len(episodes) * outer
+        return Outcome(loss, disagreement.detach(), agreement(said, targets, self.judges.sizes))
+
+    def hardness(self, learner: Learner, weights: Weights, bank: ImageBank, plan: EpisodePlan) -> Tensor:
+        """Return the student's disagreement with the teachers on fresh views of the bank's images."""
+        images, targets = self.judge(self.draw(bank, self.batch_size, "hard views", plan.update))
+        return F.smooth_l1_loss(nets.logits(learner.network, of_network(weights), images), targets)
+
+    def batch(self, bank: ImageBank, update: int) -> Judged:
+        """Return the update's batch: another mixture of the judged images in each update, each image once a round."""
+        place = update % (self.judged_batches * self.reuse)
+        if place == 0 or self.replay is None:
+            self.replay = self.judge(self.draw(bank, self.batch_size * self.judged_batches, "views", update - place))
+        round_, slot = divmod(place, self.judged_batches)
+        order = torch.randperm(
+            len(self.replay.images), generator=generator(self.seed, "replay", update - place, round_)
+        )
+        rows = order[slot * self.batch_size : (slot + 1) * self.batch_size].to(bank.images.device)
+        return Judged(self.replay.images[rows].contiguous(memory_format=torch.channels_last), self.replay.targets[rows])
+
+    def draw(self, bank: ImageBank, count: int, purpose: str, update: int) -> Tensor:
+        """Return ``count`` views of images, (count, C, H, W); the graph reaches the bank if gradients are enabled."""
+        rng = generator(self.seed, purpose, update)
+        classes, slots, channels, size, _ = bank.images.shape
+        made_up = round(count * self.procedural)
+        rows = torch.randint(classes * slots, (count - made_up,), generator=rng).to(bank.images.device)
+        leaves = dead_leaves(made_up, channels, size, rng).to(bank.images.device)
+        images = torch.cat([bank.images.flatten(0, 1)[rows], leaves])
+        return augment(images[torch.randperm(count, generator=rng).to(images.device)], self.augmentation, rng)
+
+    def judge(self, images: Tensor) -> Judged:
+        """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept."""
+        logits = centred(self.judges.to(images.device)(images), self.judges.sizes)
+        if not hasattr(self, "scale"):
+            self.scale = spread(logits.detach(), self.judges.sizes)
+        return Judged(images, logits / self.scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The judged images in use and the teachers' spreads; once there are any."""
+        if self.replay is None:
+            return {}
+        return {"scale": self.scale, **self.replay._asdict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        if state:
+            self.scale, self.replay = state["scale"], Judged(state["images"], state["targets"])
+
+
+def agreement(said: Tensor, targets: Tensor, sizes: list[int]) -> Tensor:
+    """Return the share of (image, teacher) for which both sides have the same top class, scalar in 0 to 1."""
+    same = [
+        (one.argmax(dim=1) == other.argmax(dim=1)).float().mean()
+        for one, other in zip(by_teacher(said.detach(), sizes), by_teacher(targets, sizes), strict=True)
+    ]
+    return torch.stack(same).mean()
