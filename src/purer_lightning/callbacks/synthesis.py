@@ -1,12 +1,17 @@
 """SynthesisCallback: feeds the dynamic dataset. Makes the bank, sharpens it before training, saves and restores it."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
 from rich.progress import track
 
+from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
+from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.training import PurerModule
 
 
@@ -18,20 +23,41 @@ class SynthesisCallback(Callback):
     Args:
         initial_steps: data steps (without adversarial term) before the first meta-update. 0 in the released code,
             whose images start as noise and sharpen while the meta-model already learns from them.
+        source: what the bank holds. "pool": images inverted from the pool's teachers. "real": the real images that
+            the teachers were trained on, the ceiling that no data-free method can pass. It says so loudly, and wants
+            no data steps. All images are in memory as float32, 472 MB for CIFAR-FS; checkpoints leave them out.
     """
 
-    def __init__(self, initial_steps: int = 0) -> None:
+    def __init__(self, initial_steps: int = 0, source: Literal["pool", "real"] = "pool") -> None:
         self.initial_steps = initial_steps
-        self._saved: dict[str, Any] | None = None
+        self.source = source
         self._trainer: Trainer | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the bank, before the optimiser of its images is made."""
+        """Make the bank, before the optimiser of its images is made.
+
+        Raises:
+            PurerError: real images with data steps, or what ``real_bank`` raises.
+        """
         if stage != "fit" or not isinstance(pl_module, PurerModule):
             return
         self._trainer = trainer
-        bank = trainer.datamodule.make_bank()  # type: ignore[attr-defined]  # Lightning types it as absent
-        bank.to(trainer.strategy.root_device)
+        data: PseudoEpisodeDataModule = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
+        if self.source == "real":
+            self._check_no_data_steps(pl_module)
+            data.bank = real_bank(data)
+            say_that_it_is_a_ceiling(data.bank)
+        else:
+            data.make_bank()
+        data.bank.to(trainer.strategy.root_device)
+
+    def _check_no_data_steps(self, pl_module: PurerModule) -> None:
+        if self.initial_steps > 0 or pl_module.data_step_every > 0:
+            raise PurerError(
+                f"Expected no data steps on real images, which stay as they are, but synthesis.initial_steps is "
+                f"{self.initial_steps} and model.data_step_every {pl_module.data_step_every}; set both to 0, or "
+                f"synthesis.source to pool."
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the initial inversion, unless the run is resumed."""
@@ -42,18 +68,29 @@ class SynthesisCallback(Callback):
             pl_module.data_step(update)
 
     def state_dict(self) -> dict[str, Any]:
-        """The bank's images."""
+        """The bank's images; of real ones only that they are real, since ``setup`` reads them again."""
         if self._trainer is None:
             return {}
+        if self.source == "real":
+            return {"source": "real"}
         return {"images": self._trainer.datamodule.bank.images.detach().cpu().clone()}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put the saved images back.
 
         Raises:
-            PurerError: the checkpoint's bank has another shape: another pool, or other images_per_class.
+            PurerError: the checkpoint's bank is of the other source, or has another shape: another pool, or other
+                images_per_class.
         """
         if self._trainer is None:
+            return
+        saved_source = "pool" if "images" in state_dict else "real"
+        if saved_source != self.source:
+            raise PurerError(
+                f"The checkpoint's run had synthesis.source '{saved_source}', but this one has '{self.source}'; resume "
+                f"with the settings of the checkpoint's run."
+            )
+        if self.source == "real":
             return
         images = self._trainer.datamodule.bank.images  # type: ignore[attr-defined]
         saved = state_dict["images"]
@@ -64,3 +101,60 @@ class SynthesisCallback(Callback):
             )
         with torch.no_grad():
             images.copy_(saved)
+
+
+@rank_zero_only
+def say_that_it_is_a_ceiling(bank: ImageBank) -> None:
+    """Print one loud line on standard error, so that nobody takes the run's result for a data-free one."""
+    classes, each = bank.images.shape[:2]
+    Console(stderr=True).print(
+        f"Ceiling: trained on the real meta-train images ({classes} classes of {each}), not data-free.",
+        style="bold red",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def real_bank(data: PseudoEpisodeDataModule) -> ImageBank:
+    """Make a bank of the real images of the pool's classes, which lie in the train splits of their data sets.
+
+    Its rows are in the pool's order of classes, as those of an inverted bank are. Images are normalised as the pool
+    is. Each class has as many as the one with the fewest; those of CIFAR-FS all have 600.
+
+    Args:
+        data: set up for ``fit``.
+
+    Raises:
+        PurerError: a data set is not prepared or of another shape, its train split lacks a class of the pool, or a
+            class has fewer images than an episode needs.
+    """
+    classes = data.teachers.classes
+    splits = {name: open_split(data.root, name, "train") for name in sorted({known.dataset for known in classes})}
+    _check_splits(data, splits)
+    positions = [splits[known.dataset].class_names.index(known.name) for known in classes]
+    each = min(int(splits[known.dataset].counts[position]) for known, position in zip(classes, positions, strict=True))
+    if data.shot + data.query > each:
+        raise PurerError(
+            f"An episode needs shot + query = {data.shot} + {data.query} = {data.shot + data.query} distinct images a "
+            f"class, but a class of the pool has only {each} real ones; lower data.shot or data.query."
+        )
+    images = torch.empty(len(classes), each, data.channels, data.image_size, data.image_size)
+    for row, (known, position) in enumerate(zip(classes, positions, strict=True)):
+        images[row] = data.normalisation.apply(splits[known.dataset].of_class(position)[:each])
+    return ImageBank.fixed(images)
+
+
+def _check_splits(data: PseudoEpisodeDataModule, splits: dict[str, ImageSplit]) -> None:
+    for name, split in splits.items():
+        if (split.channels, split.image_size) != (data.channels, data.image_size):
+            raise PurerError(
+                f"The pool in '{data.pool}' is for images of {data.channels} x {data.image_size} x {data.image_size}, "
+                f"but '{name}' in '{data.root}' has {split.channels} x {split.image_size} x {split.image_size}; "
+                f"choose another data.pool or data.root."
+            )
+    for known in data.teachers.classes:
+        if known.name not in splits[known.dataset].class_names:
+            raise PurerError(
+                f"Expected the train split of '{known.dataset}' in '{data.root}' to have every class of the pool in "
+                f"'{data.pool}', but it lacks '{known.name}'; choose the data.root that the pool was trained on."
+            )

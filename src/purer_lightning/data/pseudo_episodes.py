@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -36,7 +35,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         way: classes an episode.
         shot: support images a class.
         query: query images a class; 15 in the paper's protocol.
-        images_per_class: images a class in the bank; None makes it shot + query, as in the released code.
+        images_per_class: pseudo images a class in the bank; None makes it shot + query, as in the released code.
         episodes_per_update: the meta-batch; 4 in the released code.
         updates_per_epoch: meta-updates between two validations; 200 in the released code.
         validation_episodes: fixed episodes of meta-val.
@@ -137,7 +136,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
 
     def plan(self, update: int) -> UpdatePlan:
         """Draw what meta-update number ``update`` (from 0) uses; classes from all of the pool, mixing teachers."""
-        counts = torch.full((len(self.teachers.classes),), self.images_per_class)
+        counts = self.bank.counts
         shape = (self.way, self.shot, self.query, update)
         return UpdatePlan(
             draw_plan(counts, self.episodes_per_update, *shape, generator(self.seed, "meta-batch", update)),
