@@ -4,7 +4,7 @@ What is drawn are the lines of times.csv, which SummaryCallback writes at each v
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +49,19 @@ def curves(results: Path, fits: Sequence[Fit]) -> dict[int, list[Curve]]:
     return {shot: of_shot for shot, of_shot in there.items() if of_shot}
 
 
-def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve]) -> None:
+def looks(panels: Iterable[Sequence[Curve]]) -> dict[str, tuple[str, str]]:
+    """Return colour and line style by title, the same in every panel."""
+    titles = dict.fromkeys(curve.title for of_shot in panels for curve in of_shot)
+    return {
+        title: (COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)])
+        for number, title in enumerate(titles)
+    }
+
+
+def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve], look: Mapping[str, tuple[str, str]]) -> None:
     """Draw the curves of one shot."""
-    for number, curve in enumerate(of_shot):
-        colour = COLOURS[number % len(COLOURS)]
-        style = STYLES[number // len(COLOURS) % len(STYLES)]
+    for curve in of_shot:
+        colour, style = look[curve.title]
         axes.plot(curve.minutes, curve.accuracies, style, color=colour, label=curve.title, marker="o", markersize=3)
     axes.set_title(f"{shot}-shot", color=INK)
     axes.set_xlabel("minutes of the fit", color=INK)
@@ -65,7 +73,8 @@ def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve]) -> None:
         axes.spines[side].set_color(INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=INK, alpha=0.25, linewidth=0.5)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    below = (0.5, -0.17)
+    axes.legend(loc="upper center", bbox_to_anchor=below, ncols=2, frameon=False, labelcolor=INK, fontsize=8)
 
 
 def all_fits() -> list[Fit]:
@@ -87,15 +96,16 @@ def draw(results: Path, picture: Path, fits: Sequence[Fit] | None = None) -> boo
     panels = curves(results, all_fits() if fits is None else fits)
     if not panels:
         return False
+    look = looks(panels.values())
     # Text stays text, and names inside the file follow from its content alone, so that equal curves make equal files.
     settings = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "purer"})
     with settings, replacing(picture) as temporary:
-        figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
+        figure = Figure(figsize=(5 * len(panels), 4.6), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         for axes, (shot, of_shot) in zip(
             figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
-            draw_panel(axes, shot, of_shot)
+            draw_panel(axes, shot, of_shot, look)
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
     return True

@@ -155,6 +155,14 @@ def test_curves_are_accuracy_in_percent_against_minutes(tmp_path: Path) -> None:
     assert curves.curves(tmp_path, [FIT]) == {1: [curves.Curve("ECI", [1.5, 3.0], [25.0, 50.0])]}
 
 
+def test_a_method_looks_the_same_in_every_panel_and_unlike_any_other() -> None:
+    titles = [f"method {number}" for number in range(len(curves.COLOURS) * len(curves.STYLES))]
+    panels = [[curves.Curve(title, [], []) for title in part] for part in (titles, titles[3:])]
+    look = curves.looks(panels)
+    assert list(look) == titles
+    assert len(set(look.values())) == len(titles)
+
+
 def test_equal_times_make_an_equal_picture_without_a_date(tmp_path: Path) -> None:
     write_times(tmp_path, [0.25, 0.5])
     files = [tmp_path / "one.svg", tmp_path / "other.svg"]
