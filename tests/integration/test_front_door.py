@@ -178,6 +178,9 @@ def test_every_baseline_is_scored_by_the_same_command(
     pool = ["--model.learner.init_args.pool", str(toy_pool)]
     main(["test", "--config", "demo.yaml", *shrunk, "--config", name, *pool, "--run", str(tmp_path)])
     assert 0 <= result(tmp_path / "test")["plain"]["mean"] <= 1
+    said = json.loads((tmp_path / "test" / "results.json").read_text())
+    assert said["meta_model"]["macs_per_query"] > said["meta_model"]["parameters"] > 0
+    assert said["transductive"] == (name == "baselines/average.yaml")
 
 
 def test_every_bundled_configuration_has_a_first_line_that_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:

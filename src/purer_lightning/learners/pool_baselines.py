@@ -152,7 +152,7 @@ class TeacherFineTune(Maml):
         pool: str,
         teacher: str = "best",
         test_inner_steps: int = 20,
-        inner_lr: float = 0.1,
+        inner_lr: float = 0.03,
         adapted: Literal["all", "head"] = "all",
         batchnorm: BatchNormMode = "running",
     ) -> None:
