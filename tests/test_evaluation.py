@@ -241,6 +241,6 @@ def test_a_summary_is_of_prefixes_and_its_difference_is_paired() -> None:
 def test_a_checkpoint_of_another_network_is_refused_when_it_is_loaded() -> None:
     learner = maml()
     learner.build(3, 3, 16, seed=0)
-    content = {"meta_model": learner.describe() | {"way": 5}, "state_dict": learner.state_dict()}
-    with pytest.raises(PurerError, match="way 5, but the settings say 3"):
+    content = {"meta_model": learner.describe() | {"outputs": 5}, "state_dict": learner.state_dict()}
+    with pytest.raises(PurerError, match="outputs 5, but the settings say 3"):
         IcfilEvaluation(learner).on_load_checkpoint(content)

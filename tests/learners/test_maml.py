@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 import reference
-from purer_lightning.calibration import CalibrationSettings, calibrate
-from purer_lightning.errors import PurerError
 from purer_lightning.learners.maml import Maml
 
 Mode = Literal["transductive", "support", "running"]
@@ -164,94 +162,3 @@ def test_icfil_applies_where_batchnorm_remembers_nothing() -> None:
     assert make_learner("transductive").calibratable
     assert make_learner("support").calibratable
     assert not make_learner("running").calibratable
-
-
-def make_anil(*, first_order: bool = False, steps: int = 2) -> Maml:
-    learner = Maml("conv4", {"width": 4}, steps, inner_lr=LR, first_order=first_order, adapted="head")
-    learner.build(WAY, 3, 16, seed=0)
-    learner.network.load_state_dict(reference.make_network(2, WAY, remembers=False).state_dict())
-    return learner.double()
-
-
-def written_anil(theta: list[Tensor], images: Tensor, steps: int, *, first_order: bool) -> list[Tensor]:
-    """Return theta with its head moved by the cross-entropy's gradient, written out: (softmax - one-hot) features."""
-    features, _ = reference.conv4_features(theta, images)
-    weight, bias = theta[16:]
-    for _ in range(steps):
-        error = ((features @ weight.T + bias).softmax(dim=1) - torch.eye(WAY, dtype=torch.float64)[LABELS]) / len(
-            LABELS
-        )
-        slopes = (error.T @ features, error.sum(dim=0))
-        if first_order:
-            slopes = (slopes[0].detach(), slopes[1].detach())
-        weight, bias = weight - LR * slopes[0], bias - LR * slopes[1]
-    return [*theta[:16], weight, bias]
-
-
-@pytest.mark.parametrize("first_order", [False, True])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_adapting_the_head_alone_is_anil_with_its_meta_gradient(steps: int, first_order: bool) -> None:
-    learner = make_anil(first_order=first_order, steps=steps)
-    images, labels = support()
-    images.requires_grad_()
-    theta = reference.parameters_of(learner.network)
-    wanted_fast = written_anil(theta, images, steps, first_order=first_order)
-    fast = learner.adapt(learner.weights(), images, labels, second_order=learner.second_order)
-    for value, other in zip(in_order(fast), wanted_fast, strict=True):
-        torch.testing.assert_close(value, other, rtol=1e-10, atol=1e-13)
-    loss = learner.logits(pictures(4, 1), fast).square().sum()
-    wanted = reference.conv4(wanted_fast, pictures(4, 1)).square().sum()
-    own = dict(learner.network.named_parameters())
-    given = [] if first_order else [images]
-    gradients = torch.autograd.grad(loss, [*in_order(own), *given])
-    for gradient, other in zip(gradients, torch.autograd.grad(wanted, [*theta, *given]), strict=True):
-        torch.testing.assert_close(gradient, other, rtol=1e-8, atol=1e-10)
-
-
-@pytest.mark.parametrize("batchnorm", MODES)
-def test_a_network_of_other_classes_starts_each_task_from_a_head_of_zeros(batchnorm: Mode) -> None:
-    learner = Maml("conv4", {"width": 4}, 2, inner_lr=LR, batchnorm=batchnorm, outputs=7)
-    learner.build(WAY, 3, 16, seed=0)
-    learner.double()
-    trained = reference.make_network(2, 7, remembers=batchnorm == "running").state_dict()
-    learner.network.load_state_dict(trained)
-    assert learner.state_dict()["network.head.weight"].shape[0] == 7
-    same = make_learner(batchnorm)
-    zeros = {name: torch.zeros(WAY, *value.shape[1:]) if "head" in name else value for name, value in trained.items()}
-    same.network.load_state_dict(zeros)
-    for weights in (learner.weights(), learner.frozen_weights()):
-        fast = learner.adapt(weights, *support())
-        found = learner.logits(pictures(4, 1), fast)
-        torch.testing.assert_close(found, same.logits(pictures(4, 1), adapted(same)), rtol=1e-10, atol=1e-12)
-    assert all(torch.equal(value, trained[name]) for name, value in learner.network.state_dict().items())
-
-
-def test_the_network_of_other_classes_is_trained_through_its_new_heads() -> None:
-    learner = Maml("conv4", {"width": 4}, 2, inner_lr=LR, outputs=7)
-    learner.build(WAY, 3, 16, seed=0)
-    fast = learner.double().adapt(learner.weights(), *support(), second_order=True)
-    torch.autograd.backward(learner.logits(pictures(4, 1), fast).square().sum())
-    for name, parameter in learner.network.named_parameters():
-        assert (parameter.grad is None) == name.startswith("head."), name
-
-
-def test_icfil_applies_under_a_new_head_too() -> None:
-    learner = Maml("conv4", {"width": 4}, 2, inner_lr=LR, outputs=7)
-    learner.build(WAY, 3, 16, seed=0)
-    fast = learner.double().adapt(learner.frozen_weights(), *support())
-    assert learner.calibratable
-    settings = CalibrationSettings(steps=1, inversion_steps=1)
-    found = calibrate(learner, fast, *support(), settings, seed=0, task=0)
-    assert learner.logits(pictures(4, 1), found).shape == (4, WAY)
-    assert not torch.equal(found["head.weight"], fast["head.weight"])
-
-
-def test_a_head_without_outputs_is_refused() -> None:
-    with pytest.raises(PurerError, match=r"outputs to be at least 1, or null for data\.way, but got 0"):
-        Maml(outputs=0).build(WAY, 3, 16, seed=0)
-
-
-@pytest.mark.parametrize("learner", [Maml("conv4", {"width": 4}), make_anil()])
-def test_the_names_in_a_checkpoint_are_the_networks(learner: Maml) -> None:
-    learner.build(WAY, 3, 16, seed=0)
-    assert set(learner.state_dict()) == {f"network.{name}" for name in reference.PARAMETERS}
