@@ -40,6 +40,14 @@ class AugmentationSettings:
         if self.shift < 0:
             raise PurerError(f"Expected augmentation.shift to be at least 0 pixels, but got {self.shift}.")
 
+    def check_shift(self, image_size: int) -> None:
+        """Raise PurerError for a shift that an image of this height and width has no mirror image for."""
+        if self.shift >= image_size:
+            raise PurerError(
+                f"Expected augmentation.shift to be below the images' {image_size} pixels, but got {self.shift}; "
+                "lower it."
+            )
+
 
 def augment(images: Tensor, settings: AugmentationSettings, rng: torch.Generator) -> Tensor:
     """Return one random view of each image, (N, C, H, W), mixed with one other image of the batch.
