@@ -15,7 +15,7 @@ from purer_lightning.episode import EpisodePlan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
-from purer_lightning.learners.features import of_network
+from purer_lightning.learners.features import of_network, widened
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
@@ -47,15 +47,21 @@ class Distillation(Objective):
         judged_batches: batches that are drawn and judged at once.
         reuse: theta steps for which a judged image is kept; judging costs twice a theta step, so a view that is
             seen some times, among others each time, buys more steps in the same minutes.
+        mirror: let the teachers judge each image and its mirror image, and take the mean: their joint judgement is a
+            better one, and the student learns it without looking twice itself.
         procedural: share of dead leaves images beside those of the bank, 0 to 1.
         augmentation: how images are varied before they are judged.
         episodic: weight of the episodes' mean outer loss, added to that of the distillation; 0 leaves them out.
 
     Raises:
         PurerError: a value out of its range.
+
+    Attributes:
+        judges: all teachers, as one function.
+        scale: each teacher's spread, repeated for its outputs, (outputs,); None until images have been judged.
+        replay: the judged images in use; None until there are any.
     """
 
-    scale: Tensor
     judges: Judges
 
     def __init__(
@@ -63,6 +69,7 @@ class Distillation(Objective):
         batch_size: int = 256,
         judged_batches: int = 8,
         reuse: int = 4,
+        mirror: bool = True,
         procedural: float = 0.5,
         augmentation: AugmentationSettings | None = None,
         episodic: float = 0.0,
@@ -75,18 +82,23 @@ class Distillation(Objective):
                 f"Expected model.objective.init_args.procedural, a share, to be within 0 and 1, but got {procedural}."
             )
         self.batch_size, self.judged_batches, self.reuse = batch_size, judged_batches, reuse
-        self.procedural, self.episodic = procedural, episodic
+        if episodic < 0:
+            raise PurerError(f"Expected model.objective.init_args.episodic to be at least 0, but got {episodic}.")
+        self.mirror, self.procedural, self.episodic = mirror, procedural, episodic
         self.augmentation = augmentation or AugmentationSettings()
         self.augmentation.check()
+        self.scale: Tensor | None = None
         self.replay: Judged | None = None
 
     def setup(self, pool: Pool, learner: Learner, seed: int) -> None:
-        """Copy the teachers as judges."""
+        """Copy the teachers as judges, who have judged nothing yet."""
+        self.scale, self.replay = None, None
         self.judges = Judges([teacher.network for teacher in pool.teachers])
         super().setup(pool, learner, seed)
 
     def check(self, learner: Learner) -> None:
-        """The student has an output for each output of each teacher."""
+        """The student has an output for each output of each teacher, and shifts stay within an image."""
+        self.augmentation.check_shift(self.pool.image_size)
         check_outputs(learner, sum(self.judges.sizes), "Distillation", "one for each output of each teacher")
 
     def outcome(
@@ -110,15 +122,16 @@ class Distillation(Objective):
 
     def batch(self, bank: ImageBank, update: int) -> Judged:
         """Return the update's batch: another mixture of the judged images in each update, each image once a round."""
-        place = update % (self.judged_batches * self.reuse)
+        device, place = bank.images.device, update % (self.judged_batches * self.reuse)
         if place == 0 or self.replay is None:
             self.replay = self.judge(self.draw(bank, self.batch_size * self.judged_batches, "views", update - place))
+        # A checkpoint's are on the CPU; what is there already is not copied.
+        self.replay = Judged(*(part.to(device) for part in self.replay))
+        images, targets = self.replay
         round_, slot = divmod(place, self.judged_batches)
-        order = torch.randperm(
-            len(self.replay.images), generator=generator(self.seed, "replay", update - place, round_)
-        )
-        rows = order[slot * self.batch_size : (slot + 1) * self.batch_size].to(bank.images.device)
-        return Judged(self.replay.images[rows].contiguous(memory_format=torch.channels_last), self.replay.targets[rows])
+        order = torch.randperm(len(images), generator=generator(self.seed, "replay", update - place, round_))
+        rows = order[slot * self.batch_size : (slot + 1) * self.batch_size].to(device)
+        return Judged(images[rows].contiguous(memory_format=torch.channels_last), targets[rows])
 
     def draw(self, bank: ImageBank, count: int, purpose: str, update: int) -> Tensor:
         """Return ``count`` views of images, (count, C, H, W); the graph reaches the bank if gradients are enabled."""
@@ -132,10 +145,12 @@ class Distillation(Objective):
 
     def judge(self, images: Tensor) -> Judged:
         """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept."""
-        logits = centred(self.judges.to(images.device)(images), self.judges.sizes)
-        if not hasattr(self, "scale"):
+        views = [images, images.flip(-1)] if self.mirror else [images]
+        judges = self.judges.to(images.device)
+        logits = centred(torch.stack([widened(judges(view)) for view in views]).mean(dim=0), self.judges.sizes)
+        if self.scale is None:
             self.scale = spread(logits.detach(), self.judges.sizes)
-        return Judged(images, logits / self.scale)
+        return Judged(images, logits / self.scale.to(images.device))
 
     def state_dict(self) -> dict[str, Any]:
         """The judged images in use and the teachers' spreads; once there are any."""
@@ -144,9 +159,13 @@ class Distillation(Objective):
         return {"scale": self.scale, **self.replay._asdict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what ``state_dict`` gave."""
-        if state:
-            self.scale, self.replay = state["scale"], Judged(state["images"], state["targets"])
+        """Take back what ``state_dict`` gave; of an older checkpoint, nothing: then images are judged anew."""
+        if not state:
+            return
+        self.scale = state["scale"]
+        # Of a run with other batches the judged images are too few or too many, and others are drawn.
+        if len(state["images"]) == self.batch_size * self.judged_batches:
+            self.replay = Judged(state["images"], state["targets"])
 
 
 def agreement(said: Tensor, targets: Tensor, sizes: list[int]) -> Tensor:

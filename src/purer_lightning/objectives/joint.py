@@ -28,6 +28,8 @@ class Joint(Objective):
     """
 
     def __init__(self, batch_size: int = 256, augmentation: AugmentationSettings | None = None) -> None:
+        if batch_size < 1:
+            raise PurerError(f"Expected model.objective.init_args.batch_size to be at least 1, but got {batch_size}.")
         self.batch_size = batch_size
         self.augmentation = augmentation or AugmentationSettings(mixup=0.0, cutmix=0.0)
         self.augmentation.check()
@@ -38,7 +40,8 @@ class Joint(Objective):
             )
 
     def check(self, learner: Learner) -> None:
-        """The meta-model has an output for each of the pool's classes."""
+        """The meta-model has an output for each of the pool's classes, and shifts stay within an image."""
+        self.augmentation.check_shift(self.pool.image_size)
         check_outputs(learner, len(self.pool.classes), "Joint training", "one for each class that the pool knows")
 
     def outcome(
