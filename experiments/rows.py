@@ -124,6 +124,16 @@ SMALL = {1: "cifar_fs_small.yaml", 5: "cifar_fs_small_5shot.yaml"}
 NO_ICFIL = ("--evaluation.calibration.enabled", "false")
 LEARNER = "--model.learner"
 CENTROID = "nearest centroid"
+FEATURES = (f"{LEARNER}.init_args.representation", "features")
+LOGISTIC = (f"{LEARNER}.init_args.head", "logistic", f"{LEARNER}.init_args.regularisation", "0.1")
+DISTILL = ("cifar_fs_distill.yaml",)
+STUDENT = one_fit("distill", "distillation, inverted images and dead leaves", DISTILL)
+STUDENT_OF_LEAVES = one_fit(
+    "distill_leaves",
+    "distillation, dead leaves alone",
+    DISTILL,
+    ("--model.objective.init_args.procedural", "1.0", "--synthesis.initial_steps", "0"),
+)
 
 ROWS = (
     Row("random", "random start, fine-tuned", Group.ONE_NETWORK, flags=NO_ICFIL),
@@ -148,6 +158,10 @@ ROWS = (
     learnt("anil", "ECI + ANIL", Group.LEARNERS, (f"{LEARNER}.init_args.adapted", "head")),
     learnt("protonet", "ECI + ProtoNet", Group.LEARNERS, (LEARNER, "purer_lightning.learners.ProtoNet")),
     learnt("r2d2", "ECI + ridge head (R2D2)", Group.LEARNERS, (LEARNER, "purer_lightning.learners.R2D2")),
+    Row("distill", f"student's logits + {CENTROID} (cosine)", Group.OURS, fits=STUDENT),
+    Row("distill_features", f"student's features + {CENTROID} (cosine)", Group.OURS, flags=FEATURES, fits=STUDENT),
+    Row("distill_logistic", "student's logits + logistic regression", Group.OURS, flags=LOGISTIC, fits=STUDENT),
+    Row("distill_leaves", f"student of dead leaves alone: logits + {CENTROID}", Group.OURS, fits=STUDENT_OF_LEAVES),
     real("real_maml", "MAML on the real images"),
     real("real_protonet", "ProtoNet on the real images"),
 )

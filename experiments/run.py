@@ -74,7 +74,12 @@ class Runner:
         return folder
 
     def fit(self, fit: Fit) -> None:
-        """Meta-train, or go on where an interrupted run has saved last; then keep what the tables need."""
+        """Meta-train, and keep what the tables need."""
+        self.train(fit)
+        self.keep(self.root / "runs" / fit.name)
+
+    def train(self, fit: Fit) -> None:
+        """Meta-train into ``runs/NAME``, or go on where an interrupted run has saved last."""
         run = self.root / "runs" / fit.name
         if not (run / "summary.json").exists():
             words = ["fit", *fit.words(), "--run", f"runs/{fit.name}", "--trainer.enable_progress_bar", "false"]
@@ -86,7 +91,6 @@ class Runner:
             with (run / "commit.txt").open("a") as commits:  # a line for each start
                 commits.write(f"{code_state(self.root)}\n")
             self.call(words)
-        self.keep(run)
 
     def keep(self, run: Path) -> None:
         """Copy a finished fit's files to its folder of results."""

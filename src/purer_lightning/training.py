@@ -1,13 +1,13 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from purer_lightning.checkpoints import check_meta_model
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
@@ -23,6 +23,7 @@ from purer_lightning.nets.functional import running_statistics
 from purer_lightning.objectives import Episodic, Objective, Outcome
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
+from purer_lightning.schedule import Schedule, check_schedule, one_cycle
 
 
 class PurerModule(LightningModule):
@@ -55,7 +56,7 @@ class PurerModule(LightningModule):
         inversion: InversionWeights | None = None,
         image_lr: float = 0.25,
         meta_lr: float = 1e-3,
-        meta_schedule: Literal["constant", "one_cycle"] = "constant",
+        meta_schedule: Schedule = "constant",
         data_step_every: int = 1,
         objective: Objective | None = None,
         start_from_average: bool = False,
@@ -66,11 +67,9 @@ class PurerModule(LightningModule):
         self.learner = learner
         self.switch = GradientSwitch(curriculum or CurriculumSettings())
         self.inversion = inversion or InversionWeights()
-        self.image_lr, self.meta_lr = image_lr, meta_lr
-        self.meta_schedule, self.data_step_every = meta_schedule, data_step_every
+        self.image_lr, self.meta_lr, self.meta_schedule = image_lr, meta_lr, meta_schedule
         self.objective = objective or Episodic()
-        self.start_from_average = start_from_average
-        self.seed = seed
+        self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
         self.validation_accuracy = EpisodeAccuracy()
 
     def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
@@ -204,7 +203,8 @@ class PurerModule(LightningModule):
         if self.learner.spec is not None:
             return
         self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
-        self.objective.setup(self.pool, self.learner, self.seed)
+        if self.trainer.training:  # a Trainer that only validates loads no pool
+            self.objective.setup(self.pool, self.learner, self.seed)
         if self.start_from_average:
             average_of_teachers(self.pool, self.learner.network)
 
@@ -214,9 +214,7 @@ class PurerModule(LightningModule):
         images = torch.optim.Adam([self.bank.images], lr=self.image_lr)
         if self.meta_schedule == "constant":
             return [meta, images], []
-        # One step more than there are, since the schedule moves after the last one, too.
-        schedule = OneCycleLR(meta, self.meta_lr, total_steps=self.trainer.max_steps + 1, pct_start=0.1)
-        return [meta, images], [schedule]
+        return [meta, images], [one_cycle(meta, self.meta_lr, self.trainer.max_steps)]
 
     def on_fit_start(self) -> None:
         """Move the teachers, which are no submodules, to where the images are."""
@@ -243,8 +241,10 @@ class PurerModule(LightningModule):
         """Restore the curriculum.
 
         Raises:
-            PurerError: a checkpoint of another meta-model.
+            PurerError: a checkpoint of another meta-model or schedule.
         """
         check_meta_model(checkpoint, self.learner)
+        if self.trainer.training:
+            check_schedule(checkpoint, self.meta_schedule, self.trainer.max_steps)
         self.switch.load_state_dict(checkpoint["curriculum"])
         self.objective.load_state_dict(checkpoint.get("objective", {}))

@@ -121,13 +121,20 @@ def test_a_resumed_run_on_real_images_ends_with_the_same_bits(toy_data: Path, to
     assert len(set(losses)) == UPDATES
 
 
-@pytest.mark.parametrize("flags", [["--model.data_step_every", "1"], ["--synthesis.initial_steps", "3"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--model.data_step_every", "1"],
+        ["--synthesis.initial_steps", "3"],
+        ["--model.curriculum.enabled", "true"],
+    ],
+)
 def test_data_steps_on_real_images_are_refused(
     flags: list[str], toy_data: Path, toy_pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         fit(toy_data, toy_pool, tmp_path / "run", *flags)
-    assert "set both to 0" in capsys.readouterr().err
+    assert "set them to 0, 0 and false" in capsys.readouterr().err
 
 
 def test_a_run_on_real_images_is_not_resumed_on_inverted_ones(

@@ -111,6 +111,7 @@ def test_training_is_the_same_where_every_real_image_is_nan(
 
 def test_the_poison_is_seen_where_training_does_use_real_images(toy_data: Path, toy_pool: Path, tmp_path: Path) -> None:
     real = ["--synthesis.source", "real", "--synthesis.initial_steps", "0", "--model.data_step_every", "0"]
+    real += ["--model.curriculum.enabled", "false"]
     root = copy_of(toy_data, tmp_path)
     poison(root, "train")
     found = fit(root, toy_pool, tmp_path / "poisoned", real)["state_dict"]

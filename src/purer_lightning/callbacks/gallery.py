@@ -27,8 +27,8 @@ class GalleryCallback(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
-        if not isinstance(pl_module, PurerModule):
-            return
+        if not isinstance(pl_module, PurerModule) or not pl_module.bank.images.requires_grad:
+            return  # real images, of a ceiling: no picture of them is left behind
         names = [known.name for known in pl_module.pool.classes]
         chosen = torch.linspace(0, len(names) - 1, min(self.classes, len(names))).round().long().tolist()
         pictures = pl_module.pool.normalisation.undo(pl_module.bank.images.detach().cpu()[chosen, : self.images])

@@ -52,10 +52,12 @@ class SynthesisCallback(Callback):
         data.bank.to(trainer.strategy.root_device)
 
     def _check_no_data_steps(self, pl_module: PurerModule) -> None:
-        if self.initial_steps > 0 or pl_module.data_step_every > 0:
+        curriculum = pl_module.switch.settings.enabled
+        if self.initial_steps > 0 or pl_module.data_step_every > 0 or curriculum:
             raise PurerError(
                 f"Expected no data steps on real images, which stay as they are, but synthesis.initial_steps is "
-                f"{self.initial_steps} and model.data_step_every {pl_module.data_step_every}; set both to 0, or "
+                f"{self.initial_steps}, model.data_step_every {pl_module.data_step_every} and "
+                f"model.curriculum.enabled {str(curriculum).lower()}; set them to 0, 0 and false, or "
                 f"synthesis.source to pool."
             )
 
