@@ -128,6 +128,9 @@ FEATURES = (f"{LEARNER}.init_args.representation", "features")
 LOGISTIC = (f"{LEARNER}.init_args.head", "logistic", f"{LEARNER}.init_args.regularisation", "0.1")
 DISTILL = ("cifar_fs_distill.yaml",)
 STUDENT = one_fit("distill", "distillation, inverted images and dead leaves", DISTILL)
+WIDE_STUDENT = one_fit(
+    "distill_wide", "distillation, 64 filters", DISTILL, (f"{LEARNER}.init_args.arguments", '{"width": 64}')
+)
 STUDENT_OF_LEAVES = one_fit(
     "distill_leaves",
     "distillation, dead leaves alone",
@@ -162,6 +165,14 @@ ROWS = (
     Row("distill_features", f"student's features + {CENTROID} (cosine)", Group.OURS, flags=FEATURES, fits=STUDENT),
     Row("distill_logistic", "student's logits + logistic regression", Group.OURS, flags=LOGISTIC, fits=STUDENT),
     Row("distill_leaves", f"student of dead leaves alone: logits + {CENTROID}", Group.OURS, fits=STUDENT_OF_LEAVES),
+    Row("distill_wide", f"student of 64 filters: logits + {CENTROID} (cosine)", Group.OURS, fits=WIDE_STUDENT),
+    Row(
+        "distill_wide_logistic",
+        "student of 64 filters: logits + logistic",
+        Group.OURS,
+        flags=LOGISTIC,
+        fits=WIDE_STUDENT,
+    ),
     real("real_maml", "MAML on the real images"),
     real("real_protonet", "ProtoNet on the real images"),
 )
