@@ -11,6 +11,7 @@ from rich.table import Table
 
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
 from purer_lightning.metrics import Interval
 
 Row = tuple[str, Interval]
@@ -78,7 +79,8 @@ def _rows(folder: Path) -> list[Row]:
 
 def _write_results(folder: Path, rows: list[Row]) -> None:
     results = {name: interval._asdict() for name, interval in rows}
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    with replacing(folder / "results.json") as file:
+        file.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _show(folder: Path, rows: list[Row]) -> None:
