@@ -1,8 +1,9 @@
-"""Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks."""
+"""Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks; and what Lightning is to forget."""
 
 from typing import Any, NamedTuple
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -31,6 +32,17 @@ def interval(values: Tensor) -> Interval:
     count = len(values)
     half = Z95 * values.std(correction=1).item() / count**0.5 if count > 1 else float("inf")
     return Interval(values.mean().item(), half, count)
+
+
+def forget_logged(trainer: Trainer, prefix: str) -> None:
+    """Drop values that were logged under names that begin with ``prefix``.
+
+    Lightning (2.6) logs the last value of each name in every later step of an epoch, also where nothing was logged.
+    There is no public way to prevent that but loggers called one by one, with rows of their own in metrics.csv.
+    """
+    results: dict[str, Any] = trainer._results or {}
+    for key in [key for key in results if key.partition(".")[2].startswith(prefix)]:  # "training_step.<name>"
+        del results[key]
 
 
 class EpisodeAccuracy(Metric):

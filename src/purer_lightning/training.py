@@ -18,7 +18,7 @@ from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwi
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
-from purer_lightning.metrics import EpisodeAccuracy, interval
+from purer_lightning.metrics import EpisodeAccuracy, forget_logged, interval
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.objectives import Episodic, Objective, Outcome
 from purer_lightning.pool.average import average_of_teachers
@@ -66,9 +66,8 @@ class PurerModule(LightningModule):
         self.automatic_optimization = False
         self.learner = learner
         self.switch = GradientSwitch(curriculum or CurriculumSettings())
-        self.inversion = inversion or InversionWeights()
         self.image_lr, self.meta_lr, self.meta_schedule = image_lr, meta_lr, meta_schedule
-        self.objective = objective or Episodic()
+        self.inversion, self.objective = inversion or InversionWeights(), objective or Episodic()
         self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
         self.validation_accuracy = EpisodeAccuracy()
 
@@ -112,8 +111,7 @@ class PurerModule(LightningModule):
             gradient -= difficulty_weight * torch.autograd.grad(hardness, self.bank.images)[0]
         self.bank.images.grad = gradient
         # The raw optimiser: only the theta step may count as a step of the Trainer.
-        image_optimizer = self.optimizers()[1].optimizer  # type: ignore[index]
-        image_optimizer.step()
+        self.optimizers()[1].optimizer.step()  # type: ignore[index]
         self.bank.images.grad = None
         return terms
 
@@ -136,6 +134,8 @@ class PurerModule(LightningModule):
 
     def log_update(self, inversion: InversionTerms | None, outer: Outcome, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
+        if inversion is None:
+            forget_logged(self.trainer, "inversion/")
         self.log_dict(
             (inversion.logs() if inversion else {})
             | {
