@@ -11,7 +11,7 @@ from purer_lightning.errors import PurerError
 
 @dataclass
 class AugmentationSettings:
-    """How a batch is varied. The defaults were chosen on meta-val: experiments/distillation_sweep.md.
+    """How a batch is varied. Our own choice; mixing made no difference on meta-val: experiments/distillation_sweep.md.
 
     Attributes:
         flip: probability of a horizontal flip.
