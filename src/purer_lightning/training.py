@@ -121,8 +121,8 @@ class PurerModule(LightningModule):
         meta_optimizer.zero_grad()
         self.manual_backward(loss, inputs=list(self.learner.parameters()))
         meta_optimizer.step()
-        if schedule := self.lr_schedulers():
-            schedule.step()  # type: ignore[union-attr]
+        if self.meta_schedule != "constant":
+            self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def check_finite(self, outer_loss: Tensor) -> None:
         """Raise PurerError where the run has diverged; its accuracy would quietly be that of guessing."""
