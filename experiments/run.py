@@ -171,18 +171,27 @@ def chosen_rows(names: Sequence[str] | None) -> list[Row]:
     return [row for row in ROWS if names is None or row.name in names]
 
 
+def command() -> str:
+    """Return the command ``purer``: what PURER names, or the one beside this Python.
+
+    Raises:
+        PurerError: it is not there.
+    """
+    named = os.environ.get("PURER", str(Path(sys.executable).with_name("purer")))
+    purer = shutil.which(named)
+    if purer is None:
+        raise PurerError(f"There is no command '{named}'; run make test once, or set PURER.")
+    return str(Path(purer).absolute())
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Prepare the data and the pool, then fit and test what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="the CIFAR-FS archive")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(row.name for row in ROWS)}")
     given = parser.parse_args(words)
-    named = os.environ.get("PURER", str(Path(sys.executable).with_name("purer")))
     try:
-        purer = shutil.which(named)
-        if purer is None:
-            raise PurerError(f"There is no command '{named}'; run make test once, or set PURER.")
-        rows, runner = chosen_rows(given.only), Runner(ROOT, str(Path(purer).absolute()))
+        rows, runner = chosen_rows(given.only), Runner(ROOT, command())
         runner.call(["data", "prepare", "cifar_fs", "--source", str(Path(given.source).resolve()), "--root", "data"])
         runner.call(["pretrain", "--config", "cifar_fs_pool.yaml"])
         run_all(runner.jobs(rows))

@@ -5,12 +5,11 @@
 
 import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
 from rows import SHOTS, Fit, one_fit
-from run import ROOT, Runner
+from run import ROOT, Runner, command
 
 from purer_lightning.files import replacing
 
@@ -100,8 +99,7 @@ def table() -> str:
 
 def main(names: list[str]) -> None:
     """Measure these settings, all without a name, and write the page after each."""
-    purer = str(Path(shutil.which("purer") or Path(sys.executable).with_name("purer")).absolute())
-    runner = Runner(ROOT, purer)
+    runner = Runner(ROOT, command())
     for name in names or SETTINGS:
         measure(runner, name)
         with replacing(ROOT / "experiments" / "distillation_sweep.md") as file:

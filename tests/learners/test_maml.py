@@ -1,10 +1,10 @@
 """MAML's inner loop and the BatchNorm modes of the learner protocol, against the plain reference in float64."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import pytest
 import torch
+from maml_tasks import in_order, pictures, support
 from torch import Tensor
 
 import reference
@@ -13,7 +13,6 @@ from purer_lightning.learners.maml import Maml
 Mode = Literal["transductive", "support", "running"]
 MODES: tuple[Mode, ...] = ("transductive", "support", "running")
 WAY, LR = 3, 0.05
-LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 def make_learner(batchnorm: Mode = "transductive", steps: int = 2, test_steps: int | None = None) -> Maml:
@@ -21,18 +20,6 @@ def make_learner(batchnorm: Mode = "transductive", steps: int = 2, test_steps: i
     learner.build(WAY, 3, 16, seed=0)
     learner.network.load_state_dict(reference.make_network(2, WAY, remembers=batchnorm == "running").state_dict())
     return learner.double().eval()
-
-
-def pictures(count: int, seed: int) -> Tensor:
-    return torch.randn(count, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def support() -> tuple[Tensor, Tensor]:
-    return pictures(len(LABELS), 0), LABELS
-
-
-def in_order(weights: Mapping[str, Tensor]) -> list[Tensor]:
-    return [weights[name] for name in reference.PARAMETERS]
 
 
 def adapted(learner: Maml) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """MAML where the head is special, adapted alone (ANIL) or new for each task, against the plain reference in float64."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import pytest
 import torch
+from maml_tasks import LABELS, in_order, pictures, support
 from torch import Tensor
 
 import reference
@@ -14,19 +14,6 @@ from purer_lightning.learners.maml import Maml
 
 Mode = Literal["transductive", "support", "running"]
 WAY, OUTPUTS, LR = 3, 7, 0.05
-LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
-
-
-def pictures(count: int, seed: int) -> Tensor:
-    return torch.randn(count, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def support() -> tuple[Tensor, Tensor]:
-    return pictures(len(LABELS), 0), LABELS
-
-
-def in_order(weights: Mapping[str, Tensor]) -> list[Tensor]:
-    return [weights[name] for name in reference.PARAMETERS]
 
 
 def make_learner(batchnorm: Mode = "transductive", outputs: int | None = OUTPUTS) -> Maml:

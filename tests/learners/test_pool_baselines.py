@@ -74,7 +74,7 @@ def test_teachers_keep_their_weights_and_give_no_graph(pool: Path) -> None:
     learner = PoolClassifier(str(pool))
     learner.build(WAY, 3, 16, seed=0)
     assert learner.adapt({}, pictures(len(LABELS), 0).requires_grad_(), LABELS)["fitted.centroids"].grad_fn is None
-    for name, teacher, own in zip(CLASSES, learner._teachers, learner._networks, strict=True):
+    for name, teacher, own in zip(CLASSES, learner._teachers, learner._judges.networks, strict=True):
         assert own.get_parameter("blocks.1.0.weight").is_contiguous(memory_format=torch.channels_last)
         stored = network(len(CLASSES[name]), seed=CLASSES[name][0]).state_dict()
         assert all(torch.equal(value, stored[key]) for key, value in teacher.network.state_dict().items())

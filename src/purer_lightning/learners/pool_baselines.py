@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
@@ -12,10 +12,9 @@ from purer_lightning.learners.features import FeatureClassifier, widened
 from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.pool.average import average_of_teachers
-from purer_lightning.pool.judgement import folded
+from purer_lightning.pool.judgement import Judges
 from purer_lightning.pool.teachers import Pool, Teacher, load_pool
 
 
@@ -48,9 +47,8 @@ class PoolClassifier(FeatureClassifier):
         super().__init__(head=head, representation=representation, regularisation=regularisation, batchnorm=batchnorm)
         self.pool = pool
         self.teachers = teachers
-        # Tuples hide the teachers from the state_dict: they are read from the pool.
+        # A tuple hides the teachers from the state_dict: they are read from the pool.
         self._teachers: tuple[Teacher, ...] = ()
-        self._networks: tuple[nn.Module, ...] = ()
 
     def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
         """Load the teachers, which are all the networks there are; the seed plays no part."""
@@ -58,11 +56,7 @@ class PoolClassifier(FeatureClassifier):
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
         self._teachers = chosen_teachers(pool, self.teachers)
-        # Folded and channels last, for speed alone: a row of 13 teachers takes minutes.
-        self._networks = tuple(
-            folded(teacher.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for teacher in self._teachers
-        )
+        self._judges = Judges([teacher.network for teacher in self._teachers])
         self.way = way
         self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
 
@@ -73,11 +67,9 @@ class PoolClassifier(FeatureClassifier):
     def represent(self, images: Tensor, weights: Weights) -> Tensor:
         """Return the teachers' concatenated features or logits, (N, D), without a graph."""
         del weights  # the teachers hold their own
-        images = images.contiguous(memory_format=torch.channels_last)
-        output = nets.logits if self.representation == "logits" else nets.features
+        judges = self._judges.to(images.device)
         with torch.no_grad():
-            said = [output(network.to(images.device), {}, images) for network in self._networks]
-        return widened(torch.cat(said, dim=1))
+            return widened(judges(images) if self.representation == "logits" else judges.features(images))
 
     def cost(self, spec: NetworkSpec) -> Cost:
         """Return the cost of all teachers and of the head's matrix; ``spec`` is of none of them."""

@@ -45,11 +45,12 @@ class Distillation(Objective):
     Args:
         batch_size: images a theta step.
         judged_batches: batches that are drawn and judged at once.
-        reuse: theta steps for which a judged image is kept; 13 teachers' judgement of one, without ``mirror``, costs
-            as much as 4.3 theta steps on it (13 forward passes to one forward and backward), so a view that is seen
-            some times, among others each time, buys more steps in the same minutes.
-        mirror: let the teachers judge each image and its mirror image, and take the mean: their joint judgement is a
-            better one, and the student learns it without looking twice itself. Doubles the cost of judging.
+        reuse: theta steps for which a judged image is kept; a judgement is a forward pass of every teacher, a theta
+            step one forward and backward of the student, so a view that is seen some times, among others each time,
+            buys more steps in the same minutes.
+        mirror: let the teachers judge each image and its mirror image, and take the mean: the student learns
+            their joint judgement without looking twice itself. Doubles the cost of judging; made no difference on
+            meta-val: experiments/distillation_sweep.md.
         procedural: share of dead leaves images beside those of the bank, 0 to 1.
         augmentation: how images are varied before they are judged.
         episodic: weight of the episodes' mean outer loss, added to that of the distillation; 0 leaves them out.
