@@ -64,7 +64,7 @@ def test_loss_and_meta_gradient_equal_the_plain_formula(update: int, mirror: boo
     outcome = evaluate(objective, student, update)
     assert objective.replay is not None
     spreads = [plain_spread(said) for said in plain_judgement(objective.replay.images, mirror)]
-    images, _ = objective.batch(make_bank(), update)
+    images, _, _ = objective.batch(make_bank(), update)
     judged = [said / spread for said, spread in zip(plain_judgement(images, mirror), spreads, strict=True)]
     said = plain_logits(theta, images)
     wanted = plain_smooth_l1(said, torch.cat(judged, dim=1))
@@ -199,7 +199,7 @@ def test_accuracy_is_agreement() -> None:
     student = ready(objective)
     theta = reference.parameters_of(student.network)
     objective.batch(make_bank(), 0)
-    images, targets = objective.batch(make_bank(), 1)
+    images, targets, _ = objective.batch(make_bank(), 1)
     found = evaluate(objective, student, 1).accuracy
     said = plain_logits(theta, images)
     same = [

@@ -18,6 +18,7 @@ from purer_lightning.objectives.augmentation import AugmentationSettings
         ({"reuse": -1}, "init_args.reuse to be at least 1, but got -1"),
         ({"procedural": 1.5}, "init_args.procedural, a share, to be within 0 and 1, but got 1.5"),
         ({"episodic": -0.1}, "init_args.episodic to be at least 0, but got -0.1"),
+        ({"features": -1.0}, "init_args.features to be at least 0, but got -1"),
         ({"augmentation": AugmentationSettings(flip=2)}, "augmentation.flip"),
     ],
 )

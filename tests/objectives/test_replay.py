@@ -36,7 +36,7 @@ def test_every_judged_image_is_used_once_a_round_among_others_each_time() -> Non
     assert objective.replay is not None
     kept = objective.replay
     used = []
-    for images, targets in batches:
+    for images, targets, _ in batches:
         same = (images[:, None] == kept.images).flatten(2).all(dim=2)
         assert (same.sum(dim=1) == 1).all()
         used.append(same.int().argmax(dim=1).tolist())

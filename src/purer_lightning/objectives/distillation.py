@@ -20,6 +20,7 @@ from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
 from purer_lightning.objectives.base import Objective, Outcome, check_outputs
+from purer_lightning.objectives.comparison import LOSSES, LossName, relational
 from purer_lightning.objectives.dead_leaves import dead_leaves
 from purer_lightning.objectives.episodic import outer_loop
 from purer_lightning.pool.judgement import Judges, by_teacher, centred, spread
@@ -33,14 +34,16 @@ class Judged(NamedTuple):
     Attributes:
         images: (N, C, H, W).
         targets: (N, outputs): centred logits of all teachers, each teacher's in units of its own spread.
+        features: (N, D): what all teachers' linear heads are given; D is 0 where the student does not learn it.
     """
 
     images: Tensor
     targets: Tensor
+    features: Tensor
 
 
 class Distillation(Objective):
-    """Smooth L1 between the student's outputs and all teachers' logits, on augmented and mixed pseudo images.
+    """Brings the student's outputs to all teachers' logits, on augmented and mixed pseudo images.
 
     Args:
         batch_size: images a theta step.
@@ -54,6 +57,8 @@ class Distillation(Objective):
         procedural: share of dead leaves images beside those of the bank, 0 to 1.
         augmentation: how images are varied before they are judged.
         episodic: weight of the episodes' mean outer loss, added to that of the distillation; 0 leaves them out.
+        loss: between outputs and logits: objectives/comparison.py.
+        features: weight of the relational loss between the student's features and all teachers'; 0 leaves it out.
 
     Raises:
         PurerError: a value out of its range.
@@ -75,6 +80,8 @@ class Distillation(Objective):
         procedural: float = 0.5,
         augmentation: AugmentationSettings | None = None,
         episodic: float = 0.0,
+        loss: LossName = "smooth_l1",
+        features: float = 0.0,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("judged_batches", judged_batches), ("reuse", reuse)):
             if value < 1:
@@ -84,9 +91,11 @@ class Distillation(Objective):
                 f"Expected model.objective.init_args.procedural, a share, to be within 0 and 1, but got {procedural}."
             )
         self.batch_size, self.judged_batches, self.reuse = batch_size, judged_batches, reuse
-        if episodic < 0:
-            raise PurerError(f"Expected model.objective.init_args.episodic to be at least 0, but got {episodic}.")
+        for name, weight in (("episodic", episodic), ("features", features)):
+            if weight < 0:
+                raise PurerError(f"Expected model.objective.init_args.{name} to be at least 0, but got {weight}.")
         self.mirror, self.procedural, self.episodic = mirror, procedural, episodic
+        self.loss, self.features = loss, features
         self.augmentation = augmentation or AugmentationSettings()
         self.augmentation.check()
         self.scale: Tensor | None = None
@@ -108,19 +117,29 @@ class Distillation(Objective):
     ) -> Outcome:
         """Compare student and teachers on a batch; accuracy is the share of judgements whose top class is the same."""
         with torch.no_grad():
-            images, targets = self.batch(bank, plan.update)
+            judged = self.batch(bank, plan.update)
             episodes = bank.episodes(plan) if self.episodic else []
-        said = nets.logits(learner.network, of_network(weights), images)
-        disagreement = loss = F.smooth_l1_loss(said, targets)
+        said, disagreement = self.compare(learner, weights, judged)
+        loss = disagreement
         if episodes:
             outer = outer_loop(learner, weights, episodes, second_order=second_order).loss
             loss = disagreement + self.episodic / len(episodes) * outer
-        return Outcome(loss, disagreement.detach(), agreement(said, targets, self.judges.sizes))
+        return Outcome(loss, disagreement.detach(), agreement(said, judged.targets, self.judges.sizes))
 
     def hardness(self, learner: Learner, weights: Weights, bank: ImageBank, plan: EpisodePlan) -> Tensor:
         """Return the student's disagreement with the teachers on fresh views of the bank's images."""
-        images, targets = self.judge(self.draw(bank, self.batch_size, "hard views", plan.update))
-        return F.smooth_l1_loss(nets.logits(learner.network, of_network(weights), images), targets)
+        judged = self.judge(self.draw(bank, self.batch_size, "hard views", plan.update))
+        return self.compare(learner, weights, judged)[1]
+
+    def compare(self, learner: Learner, weights: Weights, judged: Judged) -> tuple[Tensor, Tensor]:
+        """Return the student's outputs (N, outputs) and their disagreement with the teachers, a scalar."""
+        if not self.features:
+            said = nets.logits(learner.network, of_network(weights), judged.images)
+            return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes)
+        own = nets.features(learner.network, of_network(weights), judged.images)
+        said = F.linear(own, weights["head.weight"], weights["head.bias"])
+        matched = self.features * relational(own, judged.features)
+        return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes) + matched
 
     def batch(self, bank: ImageBank, update: int) -> Judged:
         """Return the update's batch: another mixture of the judged images in each update, each image once a round."""
@@ -129,11 +148,11 @@ class Distillation(Objective):
             self.replay = self.judge(self.draw(bank, self.batch_size * self.judged_batches, "views", update - place))
         # A checkpoint's are on the CPU; what is there already is not copied.
         self.replay = Judged(*(part.to(device) for part in self.replay))
-        images, targets = self.replay
+        images, targets, features = self.replay
         round_, slot = divmod(place, self.judged_batches)
         order = torch.randperm(len(images), generator=generator(self.seed, "replay", update - place, round_))
         rows = order[slot * self.batch_size : (slot + 1) * self.batch_size].to(device)
-        return Judged(images[rows].contiguous(memory_format=torch.channels_last), targets[rows])
+        return Judged(images[rows].contiguous(memory_format=torch.channels_last), targets[rows], features[rows])
 
     def draw(self, bank: ImageBank, count: int, purpose: str, update: int) -> Tensor:
         """Return ``count`` views of images, (count, C, H, W); the graph reaches the bank if gradients are enabled."""
@@ -149,10 +168,16 @@ class Distillation(Objective):
         """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept."""
         views = [images, images.flip(-1)] if self.mirror else [images]
         judges = self.judges.to(images.device)
-        logits = centred(torch.stack([widened(judges(view)) for view in views]).mean(dim=0), self.judges.sizes)
+        said = [
+            judges.logits_and_features(view) if self.features else (judges(view), no_features(view)) for view in views
+        ]
+        logits, features = (
+            torch.stack([widened(part) for part in parts]).mean(dim=0) for parts in zip(*said, strict=True)
+        )
+        logits = centred(logits, self.judges.sizes)
         if self.scale is None:
             self.scale = spread(logits.detach(), self.judges.sizes)
-        return Judged(images, logits / self.scale.to(images.device))
+        return Judged(images, logits / self.scale.to(images.device), features)
 
     def state_dict(self) -> dict[str, Any]:
         """The judged images in use and the teachers' spreads; once there are any."""
@@ -167,7 +192,13 @@ class Distillation(Objective):
         self.scale = state["scale"]
         # Of a run with other batches the judged images are too few or too many, and others are drawn.
         if len(state["images"]) == self.batch_size * self.judged_batches:
-            self.replay = Judged(state["images"], state["targets"])
+            features = state["features"] if self.features else no_features(state["images"])
+            self.replay = Judged(state["images"], state["targets"], features)
+
+
+def no_features(images: Tensor) -> Tensor:
+    """Return features of width 0, (N, 0)."""
+    return images.new_empty(len(images), 0)
 
 
 def agreement(said: Tensor, targets: Tensor, sizes: list[int]) -> Tensor:

@@ -42,6 +42,12 @@ class Judges:
         """Return what all teachers' linear heads are given, side by side, (N, D); differentiable."""
         return self._side_by_side([network.features for network in self.networks], images)
 
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``__call__`` and ``features`` do, from one forward pass a teacher."""
+        features = [self._side_by_side([network.features], images) for network in self.networks]
+        logits = [network.head(own) for network, own in zip(self.networks, features, strict=True)]
+        return torch.cat(logits, dim=1), torch.cat(features, dim=1)
+
     def _side_by_side(self, functions: Sequence[Callable[[Tensor], Tensor]], images: Tensor) -> Tensor:
         chunks = torch.split(images.contiguous(memory_format=torch.channels_last), CHUNK)
         return torch.cat([torch.cat([function(chunk) for function in functions], dim=1) for chunk in chunks])
