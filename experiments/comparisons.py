@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from formatting import count, markdown, percent, quoted
-from rows import ECI, EI, SHOTS, TRAINING_FREE, Group
+from rows import ECI, EI, SHOTS, TRAINING_FREE, UNDER_OTHER_RULES, Group
 from scored import ICFIL, PLAIN, Scored, mean, paired, verdict
 
 WORDS = ("above", "not told apart from", "below")
@@ -96,7 +96,8 @@ def baseline_sentence(shot: int, best: Baselines, compared: Found) -> str:
 
 def verdicts(shot: int, found: Found, best: Baselines) -> Iterator[str]:
     """Yield a sentence for each of the best baselines: what is above it, not told apart from it, below it."""
-    learnt = [entry for entry in entries(found) if entry.scored.row.group not in (*TRAINING_FREE, Group.CEILING)]
+    unranked = (*TRAINING_FREE, *UNDER_OTHER_RULES)
+    learnt = [entry for entry in entries(found) if entry.scored.row.group not in unranked]
     for baseline in best.among(found).distinct():
         by_word: dict[str, list[str]] = {word: [] for word in WORDS}
         for entry in learnt:

@@ -5,7 +5,7 @@ rows, such as one student that is tested with several heads.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 SHOTS = (1, 5)
@@ -20,10 +20,12 @@ class Group(StrEnum):
     PURER = "PURER and its ablation"
     LEARNERS = "other learners on pseudo episodes"
     OURS = "ours: cross-teacher distillation"
+    HUNDRED = "another pool: 100 overlapping teachers, not compared with the rows above"
     CEILING = "ceiling: trained on the real images, not data-free"
 
 
 TRAINING_FREE = (Group.ONE_NETWORK, Group.WHOLE_POOL)
+UNDER_OTHER_RULES = (Group.HUNDRED, Group.CEILING)  # no sentence ranks them among the others
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class Row:
     def folder(self, shot: int) -> str:
         """Return the name of its folder of results."""
         return f"{self.name}_{shot}shot"
+
+    @property
+    def pool_config(self) -> str:
+        """The configuration of ``purer pretrain`` that makes its pool."""
+        return "cifar_fs_pool_100.yaml" if self.group == Group.HUNDRED else "cifar_fs_pool.yaml"
 
     def words(self, shot: int) -> list[str]:
         """Return the words of its ``purer test``, the run folder left out."""
@@ -135,7 +142,23 @@ STUDENT_OF_LEAVES = one_fit(
     "distill_leaves",
     "distillation, dead leaves alone",
     DISTILL,
-    ("--model.objective.init_args.procedural", "1.0", "--synthesis.initial_steps", "0"),
+    (
+        *("--model.objective.init_args.procedural", "1.0", "--synthesis.initial_steps", "0"),
+        *("--model.objective.init_args.mirror", "false"),
+    ),
+)
+# Eight times the teachers, so each judgement is used four times as often.
+HUNDRED_TEACHERS = ("--data.pool", "pools/cifar_fs_100")
+STUDENT_OF_HUNDRED = one_fit(
+    "distill_100",
+    "distillation, 100 teachers",
+    DISTILL,
+    (
+        *HUNDRED_TEACHERS,
+        *(f"{LEARNER}.init_args.outputs", "500"),
+        *("--model.objective.init_args.procedural", "1.0", "--synthesis.initial_steps", "0"),
+        *("--model.objective.init_args.mirror", "false", "--model.objective.init_args.reuse", "16"),
+    ),
 )
 
 ROWS = (
@@ -165,6 +188,13 @@ ROWS = (
     Row("distill_features", f"student's features + {CENTROID} (cosine)", Group.OURS, flags=FEATURES, fits=STUDENT),
     Row("distill_logistic", "student's logits + logistic regression", Group.OURS, flags=LOGISTIC, fits=STUDENT),
     Row("distill_leaves", f"student of dead leaves alone: logits + {CENTROID}", Group.OURS, fits=STUDENT_OF_LEAVES),
+    Row(
+        "distill_leaves_logistic",
+        "student of dead leaves alone: logits + logistic",
+        Group.OURS,
+        flags=LOGISTIC,
+        fits=STUDENT_OF_LEAVES,
+    ),
     Row("distill_wide", f"student of 64 filters: logits + {CENTROID} (cosine)", Group.OURS, fits=WIDE_STUDENT),
     Row(
         "distill_wide_logistic",
@@ -173,7 +203,40 @@ ROWS = (
         flags=LOGISTIC,
         fits=WIDE_STUDENT,
     ),
+    Row(
+        "pool_100_logits_centroid",
+        f"all{{teachers}} teachers' logits + {CENTROID} (cosine)",
+        Group.HUNDRED,
+        ("baselines/pool_logits_centroid.yaml",),
+        (*HUNDRED_TEACHERS, f"{LEARNER}.init_args.pool", "pools/cifar_fs_100"),
+    ),
+    Row("distill_100", f"student's logits + {CENTROID} (cosine)", Group.HUNDRED, fits=STUDENT_OF_HUNDRED),
+    Row(
+        "distill_100_logistic",
+        "student's logits + logistic regression",
+        Group.HUNDRED,
+        flags=LOGISTIC,
+        fits=STUDENT_OF_HUNDRED,
+    ),
     real("real_maml", "MAML on the real images"),
     real("real_protonet", "ProtoNet on the real images"),
 )
 EI, ECI = "ei", "eci"  # compared with each other at equal budget
+
+
+def repeated(row: Row, seed: int) -> Row:
+    """Return the same row from another training seed, tested on the same episodes, which follow from seed 0."""
+    fits = {
+        shot: replace(fit, name=f"{fit.name}_seed{seed}", flags=(*fit.flags, "--seed_everything", str(seed)))
+        for shot, fit in row.fits.items()
+    }
+    return replace(row, name=f"{row.name}_seed{seed}", flags=(*row.flags, "--seed_everything", "0"), fits=fits)
+
+
+SEEDS = (1, 2)  # beside 0
+REPEATS = {
+    (row.name, seed): repeated(row, seed)
+    for row in ROWS
+    if row.name in (EI, ECI, "distill_leaves", "distill_leaves_logistic")
+    for seed in SEEDS
+}

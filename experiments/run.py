@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rows import ROWS, SHOTS, Fit, Row
+from rows import REPEATS, ROWS, SHOTS, Fit, Row
 
 from purer_lightning.errors import PurerError, nearest
 
@@ -164,11 +164,11 @@ def chosen_rows(names: Sequence[str] | None) -> list[Row]:
     Raises:
         PurerError: there is none of that name.
     """
-    known = {row.name: row for row in ROWS}
+    known = {row.name: row for row in (*ROWS, *REPEATS.values())}
     for name in names or ():
         if name not in known:
             raise PurerError(f"There is no row '{name}', only {', '.join(known)}.{nearest(name, known)}")
-    return [row for row in ROWS if names is None or row.name in names]
+    return [row for name, row in known.items() if names is None or name in names]
 
 
 def command() -> str:
@@ -188,12 +188,15 @@ def main(words: Sequence[str] | None = None) -> None:
     """Prepare the data and the pool, then fit and test what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="the CIFAR-FS archive")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(row.name for row in ROWS)}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help=f"of {', '.join(row.name for row in ROWS)}; NAME_seed1, ..."
+    )
     given = parser.parse_args(words)
     try:
         rows, runner = chosen_rows(given.only), Runner(ROOT, command())
         runner.call(["data", "prepare", "cifar_fs", "--source", str(Path(given.source).resolve()), "--root", "data"])
-        runner.call(["pretrain", "--config", "cifar_fs_pool.yaml"])
+        for config in dict.fromkeys(row.pool_config for row in rows):
+            runner.call(["pretrain", "--config", config])
         run_all(runner.jobs(rows))
     except PurerError as error:
         sys.exit(f"experiments/run.py: {error}")

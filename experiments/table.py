@@ -12,6 +12,7 @@ from curves import draw
 from formatting import count, markdown, percent
 from rows import EPISODES, ROWS, SHOTS, Group, Row
 from scored import ICFIL, PLAIN, Scored, read_row
+from seeds import seeds_table
 
 from purer_lightning.files import replacing
 
@@ -117,6 +118,8 @@ def report(results: Path, episodes: int = EPISODES, picture: str | None = None) 
             f"### Accuracy in %, {episodes:,} episodes",
             accuracy_table(rows, episodes),
             *comparisons(rows, episodes),
+            "### Over training seeds",
+            seeds_table(results) or "No row has been repeated with another seed.",
             "### Accuracy on meta-val against the minutes of the fit",
             curves,
             f"### On the first {FEWER} episodes; what ICFIL adds; memory and commits",

@@ -13,8 +13,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scr
 
 import curves
 import scored
+import seeds
 import table
-from rows import ROWS, Fit, Group
+from rows import REPEATS, ROWS, Fit, Group
 
 BY_NAME = {row.name: row for row in ROWS}
 SUMMARY: dict[str, Any] = {"updates": 1234, "minutes": 9.6, "peak_memory_gib": 0.7, "cores": 2, "threads": 1}
@@ -48,6 +49,38 @@ def cells(report: str, start: str) -> list[list[str]]:
     """Return the cells of the report's lines that begin with this."""
     lines = [line for line in report.splitlines() if line.startswith(f"| {start} |")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_seeds_stand_side_by_side_with_their_mean_and_deviation(tmp_path: Path) -> None:
+    assert seeds.seeds_table(tmp_path) == ""
+    for name, plain in (("eci", [0.5, 0.3]), ("eci_seed1", [0.6, 0.4]), ("eci_seed2", [0.8, 0.8])):
+        write_row(tmp_path, name, plain)
+    write_row(tmp_path, "ei", [0.4, 0.3])
+    made = seeds.seeds_table(tmp_path)
+    # 0.4, 0.5 and 0.8: mean 17 / 30, sample variance 0.13 / 3
+    assert cells(made, BY_NAME["eci"].title) == [
+        [BY_NAME["eci"].title, "1", "40.00", "50.00", "80.00", "56.67", "20.82"]
+    ]
+    assert "paired" not in made  # EI has one seed
+    write_row(tmp_path, "ei_seed1", [0.4, 0.3])
+    (line,) = cells(seeds.seeds_table(tmp_path), "ECI - EI, paired")
+    assert [cell.split(" ")[0] for cell in line[2:]] == ["5.00", "15.00", "-", "10.00", "7.07"]
+
+
+def test_a_seed_that_was_scored_on_other_episodes_is_refused(tmp_path: Path) -> None:
+    write_row(tmp_path, "eci", [0.5, 0.3])
+    write_row(tmp_path, "eci_seed1", [0.5, 0.3], seed=1)
+    with pytest.raises(ValueError, match="differ in seed"):
+        seeds.seeds_table(tmp_path)
+
+
+def test_a_repeated_row_is_trained_with_its_seed_and_tested_on_the_episodes_of_seed_0() -> None:
+    row = REPEATS["distill_leaves", 2]
+    fit = row.fits[5]
+    assert fit.name == "distill_leaves_seed2"
+    assert fit.words()[-4:] == ["--seed_everything", "2", "--data.shot", "1"]
+    words = row.words(5)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--seed_everything"] == ["2", "0"]
 
 
 def test_the_paired_interval_is_that_of_the_differences(tmp_path: Path) -> None:
