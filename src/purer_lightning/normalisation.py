@@ -21,7 +21,11 @@ class Normalisation(NamedTuple):
         Returns:
             float32 of the same shape: ``(images / 255 - mean) / std``.
         """
-        return (images.float() / 255 - self._column(self.mean, images)) / self._column(self.std, images)
+        return self.apply_to_unit(images.float() / 255)
+
+    def apply_to_unit(self, images: Tensor) -> Tensor:
+        """Normalise float images (..., C, H, W) that are scaled to [0, 1] already."""
+        return (images - self._column(self.mean, images)) / self._column(self.std, images)
 
     def undo(self, images: Tensor) -> Tensor:
         """Turn normalised images (..., C, H, W) back into uint8 pictures; what lies outside 0 to 255 is clipped."""

@@ -24,6 +24,7 @@ from purer_lightning.objectives import Episodic, Objective, Outcome
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle
+from purer_lightning.stored import describe_for_loading
 
 
 class PurerModule(LightningModule):
@@ -235,7 +236,7 @@ class PurerModule(LightningModule):
         """Add the curriculum's state and what the meta-model is, in plain types."""
         checkpoint["curriculum"] = self.switch.state_dict()
         checkpoint["objective"] = self.objective.state_dict()
-        checkpoint["meta_model"] = self.learner.describe()
+        checkpoint["meta_model"] = self.learner.describe() | describe_for_loading(self.learner, self.data.normalisation)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the curriculum.

@@ -1,8 +1,10 @@
 """The learner protocol: adapt(support) -> fast weights; logits(query, fast weights)."""
 
+import copy
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,9 @@ or those that the network remembers from its training."""
 
 class Learner(nn.Module, ABC):
     """A network and a way to adapt it.
+
+    A subclass keeps each of its constructor's arguments as an attribute of the same name: that is what ``settings``
+    returns, and what a checkpoint remembers.
 
     Args:
         architecture: a name of the registry in ``purer_lightning.nets``.
@@ -79,6 +84,20 @@ class Learner(nn.Module, ABC):
         # a submodule nor in the state_dict.
         with torch.device("meta"):
             self._with_statistics = (self.spec.build(running_statistics=True).eval(),)
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments in plain types: with the class, what it takes to make this learner again.
+
+        Those that are no attribute, or of another type, are left out.
+        """
+        names = inspect.signature(type(self)).parameters
+        return {name: value for name, value in vars(self).items() if name in names and is_plain(value)}
+
+    def for_way(self, way: int) -> Self:
+        """Return this learner, sharing its network, for tasks of another number of classes."""
+        other = copy.copy(self)
+        other.way = way
+        return other
 
     def weights(self) -> Weights:
         """The network's own parameters (and buffers, in mode ``running``) by name: where adaptation starts."""
@@ -153,6 +172,15 @@ class Learner(nn.Module, ABC):
             "parameters": cost.parameters,
             "macs_per_query": cost.macs,
         }
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is None, a number, a text, or a list or dictionary of such: what JSON and YAML can hold."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def episode_accuracy(learner: Learner, episode: Episode, fast: Weights) -> Tensor:

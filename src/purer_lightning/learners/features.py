@@ -115,6 +115,10 @@ class FeatureClassifier(FeatureLearner):
         del learnt  # nothing is
         return self._head
 
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments; ``head`` is a method here, so its name is kept under another."""
+        return super().settings() | {"head": self.head_name}
+
     def describe(self) -> dict[str, Any]:
         """What a result says about this learner, in plain types."""
         regularised = self.head_name in ("ridge", "logistic")

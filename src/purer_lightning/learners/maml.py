@@ -47,6 +47,7 @@ class Maml(Learner):
         self.inner_steps = inner_steps
         self.test_inner_steps = inner_steps if test_inner_steps is None else test_inner_steps
         self.inner_lr = inner_lr
+        self.first_order = first_order
         self.second_order = not first_order
         self.adapted = adapted
 
@@ -75,10 +76,10 @@ class Maml(Learner):
         return self.with_support_statistics(fast | held, support)
 
     def start(self, weights: Weights) -> Weights:
-        """Return ``weights`` with a new head for the task where the network's own is for other classes."""
-        if self.outputs is None:
-            return weights
+        """Return ``weights`` with a new head for the task where the network's own is for other classes, or as many."""
         weight, bias = (weights[name] for name in HEAD)
+        if self.outputs is None and len(bias) == self.way:
+            return weights
         new = (weight.new_zeros(self.way, weight.shape[1]), bias.new_zeros(self.way))
         return weights | dict(zip(HEAD, new, strict=True))
 

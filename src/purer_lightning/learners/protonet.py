@@ -34,7 +34,7 @@ class ProtoNet(FeatureLearner):
         outputs: int | None = None,
     ) -> None:
         super().__init__(architecture, arguments, batchnorm, outputs)
-        self.distance = distance
+        self.distance, self.scale = distance, scale
         if distance == "cosine":
             self.learnt["log_scale"] = nn.Parameter(torch.tensor(math.log(scale)))
 

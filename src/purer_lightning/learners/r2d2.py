@@ -34,6 +34,7 @@ class R2D2(FeatureLearner):
         outputs: int | None = None,
     ) -> None:
         super().__init__(architecture, arguments, batchnorm, outputs)
+        self.regularisation, self.scale = regularisation, scale
         for name, start in (("log_regularisation", regularisation), ("log_scale", scale)):
             self.learnt[name] = nn.Parameter(torch.tensor(math.log(start)))
 

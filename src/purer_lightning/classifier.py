@@ -1,0 +1,97 @@
+"""An adapted meta-model: a classifier of the pictures that it was shown, for Python, and what pictures it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from purer_lightning.errors import PurerError
+from purer_lightning.learners.base import Learner
+from purer_lightning.nets.functional import Weights
+from purer_lightning.stored import MetaModelRecord
+
+BATCH = 256  # pictures at a time; a few MB at the usual sizes
+
+
+@dataclass(frozen=True)
+class AdaptedClassifier:
+    """What ``MetaModel.adapt`` returns. It stays as it is, whatever the meta-model does next.
+
+    Attributes:
+        learner: of the meta-model, for ``len(class_names)`` classes.
+        fast: its adapted weights, without a graph.
+        record: what the meta-model is.
+        class_names: in the order of the probabilities.
+    """
+
+    learner: Learner
+    fast: Weights
+    record: MetaModelRecord
+    class_names: tuple[str, ...]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the probability of each class.
+
+        Each picture's answer is its own, but in BatchNorm's transductive mode, where all of ``images`` see one another.
+
+        Args:
+            images: (N, C, H, W) of the meta-model's channels and size; uint8 0 to 255, or floating point 0 to 1.
+
+        Returns:
+            float32 (N, len(class_names)), rows that add up to 1.
+
+        Raises:
+            PurerError: other images, or adaptation has diverged.
+        """
+        logits = self.logits(images)
+        if not logits.isfinite().all():
+            raise PurerError(
+                "Expected finite predictions, but adaptation to these pictures has diverged; give a meta-model of a "
+                "smaller inner_lr, or leave ICFIL out."
+            )
+        return logits.softmax(dim=1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return what the probabilities are the softmax of, float32 (N, len(class_names)).
+
+        Args:
+            images: as in ``predict``.
+        """
+        normalised = normalise(images, self.record)
+        if self.learner.batchnorm == "transductive":
+            batches: Sequence[Tensor] = [normalised]
+        else:
+            batches = torch.split(normalised, BATCH)
+        with torch.no_grad():
+            return torch.cat([self.learner.logits(batch, self.fast) for batch in batches])
+
+
+def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
+    """Check pictures and bring them into normalised pixel space.
+
+    Args:
+        images: (N, C, H, W), N at least 1; uint8 0 to 255, or floating point 0 to 1.
+        record: of the meta-model.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        PurerError: another shape, type or range.
+    """
+    wanted = (record.channels, record.image_size, record.image_size)
+    if images.dim() != 4 or not len(images) or images.shape[1:] != wanted:
+        raise PurerError(
+            f"Expected pictures of shape (N, {', '.join(map(str, wanted))}), but got {tuple(images.shape)}; read files "
+            "with the meta-model's read(), or resize them."
+        )
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise PurerError(f"Expected pictures as uint8 0 to 255 or as floats 0 to 1, but got {images.dtype}.")
+    unit = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    if not (unit.isfinite().all() and unit.min() >= 0 and unit.max() <= 1):
+        raise PurerError(
+            f"Expected pictures as floats from 0 to 1, but got values from {unit.min():g} to {unit.max():g}; give them "
+            "before any normalisation, or as uint8."
+        )
+    return record.normalisation.apply_to_unit(unit)

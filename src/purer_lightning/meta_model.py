@@ -1,0 +1,161 @@
+"""A trained meta-model for Python: load it, adapt it to a few labelled pictures, predict.
+
+model = purer_lightning.load("runs/demo")
+classifier = model.adapt(images, labels)
+probabilities = classifier.predict(others)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from purer_lightning.calibration import calibrate
+from purer_lightning.classifier import AdaptedClassifier, normalise
+from purer_lightning.data.own_pictures import find_query, read_pictures
+from purer_lightning.errors import PurerError
+from purer_lightning.learners.base import BatchNormMode, Learner
+from purer_lightning.nets.functional import Weights
+from purer_lightning.stored import Stored, give_weights, read_checkpoint
+
+
+class MetaModel:
+    """A meta-model that learns new classes from a few pictures each.
+
+    Args:
+        stored: as it was read.
+        where: what it was read from, for messages.
+        batchnorm: whose statistics normalise the pictures. None takes the training's mode, but "support" in place of
+            "transductive": an answer shall not depend on what else is asked.
+        own: the learner's class, where it is none of this package.
+
+    Attributes:
+        record: what it is: learner, settings, ``channels``, ``image_size``, ``normalisation``.
+        learner: the network and how it adapts.
+        calibration: ICFIL's settings.
+    """
+
+    def __init__(
+        self, stored: Stored, where: str, batchnorm: BatchNormMode | None = None, own: type[Learner] | None = None
+    ) -> None:
+        self.stored, self.record, self.calibration = stored, stored.record, stored.calibration
+        trained = self.record.settings.get("batchnorm")
+        mode = "support" if batchnorm is None and trained == "transductive" else batchnorm
+        if mode is not None and trained is not None and (mode == "running") != (trained == "running"):
+            raise PurerError(
+                f"The meta-model in {where} was trained with batchnorm '{trained}' and cannot be used with '{mode}': "
+                "only a network trained with 'running' has running statistics; leave --batchnorm out."
+            )
+        self.learner = self.record.build(own, mode)
+        give_weights(self.learner, stored.weights, where)
+        self._latest: AdaptedClassifier | None = None
+
+    def adapt(
+        self, images: Tensor, labels: Tensor | Sequence[int] | Sequence[str], *, icfil: bool = False, seed: int = 0
+    ) -> AdaptedClassifier:
+        """Learn new classes from labelled pictures; the meta-model's own weights stay as they are.
+
+        The numbers of pictures may differ from class to class, and that of classes from the training's. Where classes
+        have fewer pictures than the largest, theirs are shown several times (see ``repeated``).
+
+        Args:
+            images: (N, C, H, W) of the meta-model's channels and size; uint8 0 to 255, or floating point 0 to 1.
+            labels: one for each picture, numbers or names. The classes are the sorted distinct ones.
+            icfil: calibrate the adapted model against its own inversion (ICFIL), by the run's settings.
+            seed: of ICFIL's pseudo images.
+
+        Raises:
+            PurerError: other images, not as many labels, fewer than two classes, or ICFIL with a learner whose fast
+                weights are not its network's.
+        """
+        values = labels.tolist() if isinstance(labels, Tensor) else list(labels)
+        support = normalise(images, self.record)
+        classes = sorted(set(values))
+        if len(values) != len(support):
+            raise PurerError(f"Expected a label for each of the {len(support)} pictures, but got {len(values)}.")
+        if len(classes) < 2:
+            raise PurerError(
+                f"Expected pictures of at least 2 classes to tell apart, but got 1 class, '{classes[0]}'; add another."
+            )
+        numbers = torch.tensor([classes.index(value) for value in values])
+        if icfil and not self.learner.calibratable:
+            raise PurerError(
+                f"ICFIL calibrates networks that adapt all by themselves, but this meta-model's learner, "
+                f"{self.record.learner} with batchnorm '{self.learner.batchnorm}', does not; leave ICFIL out."
+            )
+        chosen, learner = repeated(numbers), self.learner.for_way(len(classes))
+        fast = self._fast(support[chosen], numbers[chosen], learner, seed if icfil else None)
+        self._latest = AdaptedClassifier(learner, fast, self.record, tuple(map(str, classes)))
+        return self._latest
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return probabilities by what ``adapt`` returned last; see ``AdaptedClassifier.predict``.
+
+        Raises:
+            PurerError: nothing has been adapted to yet, or other images.
+        """
+        if self._latest is None:
+            raise PurerError("Expected adapt(images, labels) before predict(images), but it has not been called.")
+        return self._latest.predict(images)
+
+    def read(self, files: Sequence[str | Path]) -> Tensor:
+        """Read picture files as ``adapt`` and ``predict`` take them: any size, colour or grey, any format of Pillow.
+
+        Returns:
+            uint8 (N, C, H, W): the shorter side resized, the centre cropped.
+
+        Raises:
+            PurerError: one of them cannot be read.
+        """
+        read = read_pictures(find_query(list(map(str, files))), self.record.image_size, self.record.channels)
+        if read.skipped or read.images is None:
+            raise PurerError(f"Expected pictures that can be read, but could not read {', '.join(read.skipped)}.")
+        return read.images
+
+    def _fast(self, support: Tensor, labels: Tensor, learner: Learner, icfil_seed: int | None) -> Weights:
+        """Return the adapted weights: by the very calls that ``purer test`` makes."""
+        with torch.enable_grad():
+            fast = learner.adapt(learner.frozen_weights(), support, labels)
+            if icfil_seed is not None:
+                fast = calibrate(learner, fast, support, labels, self.calibration, icfil_seed, task=0)
+        return {name: value.detach() for name, value in fast.items()}
+
+
+def load(
+    path: str | Path,
+    *,
+    batchnorm: BatchNormMode | None = None,
+    pool: str | None = None,
+    learner: type[Learner] | None = None,
+) -> MetaModel:
+    """Load a trained meta-model.
+
+    Args:
+        path: a run folder (its best checkpoint is taken), a checkpoint of ``purer fit``, or a folder written by
+            ``save_pretrained``.
+        batchnorm: whose statistics normalise the pictures; see ``MetaModel``.
+        pool: folder of the pool, for checkpoints that were written before they said their normalisation.
+        learner: the class of a learner of your own. What a file names is never imported.
+
+    Raises:
+        PurerError: nothing there, or nothing that can be loaded without running code.
+    """
+    return MetaModel(read_checkpoint(Path(path), pool), f"'{path}'", batchnorm, learner)
+
+
+def repeated(labels: Tensor) -> Tensor:
+    """Return which support pictures to show, so that classes weigh about the same whatever their numbers.
+
+    A class of n pictures is shown round(largest / n) times, whole, so its mean stays what it is, and the largest class
+    has at most one and a half times the smallest. Where all have as many, every picture is shown once.
+
+    Args:
+        labels: int64 (N,), 0 to way - 1, each at least once.
+
+    Returns:
+        int64 (at least N,), positions in ``labels``, ascending.
+    """
+    counts = torch.bincount(labels)
+    times = (counts.max() / counts).round().long()
+    return torch.arange(len(labels)).repeat_interleave(times[labels])
