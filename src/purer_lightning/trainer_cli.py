@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from purer_lightning.allocator import keep_freed_memory
@@ -21,6 +21,8 @@ from purer_lightning.checkpoints import check_file
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 
 TRAINER_DEFAULTS = {
@@ -48,6 +50,7 @@ GROUPS = {
     "summary": SummaryCallback,
     "checkpoint": ModelCheckpoint,
     "last_checkpoint": ModelCheckpoint,
+    "wandb": WandbSettings,
     "trainer": Trainer,
 }
 
@@ -65,6 +68,7 @@ class PurerCLI(LightningCLI):
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
         parser.add_lightning_class_args(GalleryCallback, "gallery")
         parser.add_lightning_class_args(SummaryCallback, "summary")
+        parser.add_class_arguments(WandbSettings, "wandb")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # A callback of its own: save_last of the one above writes only when there is a new best.
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
@@ -115,12 +119,30 @@ class PurerCLI(LightningCLI):
                 rank_zero_info("No --ckpt_path: what is scored has not been meta-trained.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Log into metrics.csv of the run folder, unless the configuration names a logger."""
+        """Log into metrics.csv of the run folder and, where that is asked for, into W&B; beside loggers given."""
         config = self.config[self.subcommand]
-        if config.trainer.logger in (None, True):
+        given = self._get(self.config_init, "trainer")["logger"]
+        if given is not False:
             keep_earlier_metrics(Path(config.trainer.default_root_dir))
-            kwargs["logger"] = CSVLogger(config.trainer.default_root_dir, name="", version="")
+            loggers: list[Logger] = [CSVLogger(config.trainer.default_root_dir, name="", version="")]
+            loggers += self.wandb_run()
+            if given not in (None, True):
+                loggers += given if isinstance(given, list) else [given]
+            kwargs["logger"] = loggers
         return super().instantiate_trainer(**kwargs)
+
+    def wandb_run(self) -> list[WandbRun]:
+        """Return the run of W&B that this command adds to, or nothing where none is asked for."""
+        config = self.config[self.subcommand]
+        settings: WandbSettings = self._get(self.config_init, "wandb")
+        mode = settled_mode(settings.mode) if settings.enabled else None
+        if mode is None:
+            return []
+        folder = Path(config.trainer.default_root_dir)
+        folder = folder if self.subcommand == "fit" else folder.parent
+        self._dump_config()
+        pool = read_manifest(config.data.pool) if self.subcommand == "fit" else None
+        return [WandbRun(folder, settings, mode, str(self.subcommand), self.config_dump, pool)]
 
 
 def run_folder(config: Any, subcommand: str) -> Path:

@@ -1,19 +1,24 @@
-"""GalleryCallback: the bank as a picture at the end of training."""
+"""GalleryCallback: the bank as a picture at the end of training, and on its way there where a logger takes pictures."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeGuard
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from purer_lightning.files import replacing
+from purer_lightning.pool.teachers import Pool
 from purer_lightning.report.gallery import save_gallery
+from purer_lightning.tracking import WandbRun
 from purer_lightning.training import PurerModule
 
 
 class GalleryCallback(Callback):
-    """Writes ``pseudo_images.png`` into the run folder when training ends.
+    """Writes ``pseudo_images.png`` into the run folder when training ends, and shows W&B the images as they sharpen.
 
     Args:
         classes: at most this many classes, spread evenly over the bank.
@@ -25,16 +30,70 @@ class GalleryCallback(Callback):
         self.images = images
 
     @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the images as the initial inversion has left them, unless the run is resumed."""
+        if trainer.global_step == 0 and has_pseudo_images(pl_module):
+            self._show(trainer, pl_module)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show them after some of the validations, see ``is_moment``."""
+        if trainer.state.fn == TrainerFn.FITTING and has_pseudo_images(pl_module):
+            done, each = trainer.global_step, pl_module.data.updates_per_epoch
+            if done % each == 0 and is_moment(done // each):
+                self._show(trainer, pl_module)
+
+    def _show(self, trainer: Trainer, module: PurerModule) -> None:
+        runs = [logger for logger in trainer.loggers if isinstance(logger, WandbRun)]
+        if not runs:
+            return
+        pictures, chosen = self._pictures(module)
+        known = teachers_of(module.pool)
+        names = [f"{module.pool.classes[position].name} ({known[position]})" for position in chosen]
+        for run in runs:
+            run.log_gallery(pictures, [f"{name}, after {trainer.global_step} updates" for name in names])
+
+    def _pictures(self, module: PurerModule) -> tuple[Tensor, list[int]]:
+        """Return uint8 pictures (classes, images, C, H, W), and the classes' positions in the pool."""
+        known = len(module.pool.classes)
+        chosen = torch.linspace(0, known - 1, min(self.classes, known)).round().long().tolist()
+        return module.pool.normalisation.undo(module.bank.images.detach().cpu()[chosen, : self.images]), chosen
+
+    @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
-        if not isinstance(pl_module, PurerModule) or not pl_module.bank.images.requires_grad:
-            return  # real images, of a ceiling: no picture of them is left behind
-        names = [known.name for known in pl_module.pool.classes]
-        chosen = torch.linspace(0, len(names) - 1, min(self.classes, len(names))).round().long().tolist()
-        pictures = pl_module.pool.normalisation.undo(pl_module.bank.images.detach().cpu()[chosen, : self.images])
+        if not has_pseudo_images(pl_module):
+            return
+        self._show(trainer, pl_module)
+        pictures, chosen = self._pictures(pl_module)
+        names = [pl_module.pool.classes[position].name for position in chosen]
         path = Path(trainer.default_root_dir) / "pseudo_images.png"
         title = f"after {trainer.global_step} updates"
         with replacing(path) as temporary, TemporaryDirectory(prefix=".", dir=path.parent) as folder:
             picture = Path(folder) / path.name  # matplotlib takes the format from the suffix; ``temporary`` has another
-            save_gallery(pictures, [names[position] for position in chosen], picture, title)
+            save_gallery(pictures, names, picture, title)
             picture.replace(temporary)
+
+
+def has_pseudo_images(module: LightningModule) -> TypeGuard[PurerModule]:
+    """Whether there is something to show; of real images, of a ceiling, no picture is left behind."""
+    return isinstance(module, PurerModule) and module.bank.images.requires_grad
+
+
+def is_moment(validation: int) -> bool:
+    """Whether a gallery is due after this validation, counted from 1: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ...
+
+    Images change most at the beginning, and 300 validations of a long run would be 6,000 pictures.
+    """
+    while validation > 3 and validation % 2 == 0:
+        validation //= 2
+    return validation in (1, 2, 3)
+
+
+def teachers_of(pool: Pool) -> list[str]:
+    """Return for each class of the pool the names of the teachers that know it, joined by commas."""
+    names: list[list[str]] = [[] for _ in pool.classes]
+    for teacher in pool.teachers:
+        for position in teacher.classes.tolist():
+            names[position].append(teacher.record.name)
+    return [", ".join(known) for known in names]

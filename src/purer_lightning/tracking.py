@@ -1,0 +1,249 @@
+"""Weights & Biases: one run a training, online where there is a login and offline where there is none.
+
+Nothing here is reached unless ``wandb.enabled`` is true, so that nobody's run calls a server unasked.
+"""
+
+import json
+import shlex
+import uuid
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from torch import Tensor
+
+from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
+from purer_lightning.pool.manifest import PoolManifest
+
+IDENTITY = "wandb.json"  # in the run folder
+PROJECT = "purer"
+STEP = "curriculum/step"  # the meta-update: the horizontal axis of every curve
+CURVES = ("curriculum/*", "train/*", "inversion/*", "val/*")
+ENLARGED = 4  # a pseudo image has 28 to 84 pixels, too few for a browser
+Mode = Literal["online", "offline"]
+
+
+@dataclass
+class WandbSettings:
+    """Whether and where a run is shown in Weights & Biases, beside metrics.csv, which is always written.
+
+    Attributes:
+        enabled: nothing is written for it and no network is used unless this is true.
+        project: of W&B; null is the one that this run folder's run is in already, or "purer".
+        entity: user or team of W&B; null is that of this run folder's run, or the login's own.
+        name: of the run; null is the run folder's name.
+        tags: of the run.
+        mode: "auto" is online where there is a login and offline where there is none or WANDB_MODE says so.
+    """
+
+    enabled: bool = False
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None
+    tags: list[str] | None = None
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+class Identity(NamedTuple):
+    """Which run of W&B a run folder is; all its starts are that one run."""
+
+    id: str
+    project: str
+    entity: str | None
+
+
+def settled_mode(wanted: Literal["auto", "online", "offline"]) -> Mode | None:
+    """Decide between online and offline before anything starts, without asking a server.
+
+    Returns:
+        None where WANDB_MODE (or ``wandb disabled``) switches W&B off.
+
+    Raises:
+        PurerError: a login that cannot be one, or "online" without a login.
+    """
+    import wandb
+
+    said = wandb.setup(settings=wandb.Settings(silent=True)).settings.mode
+    if wanted == "auto" and said == "disabled":
+        return None
+    if wanted == "offline" or (wanted == "auto" and said in ("offline", "dryrun")):
+        return "offline"
+    try:
+        logged_in = wandb.login(prompt=False, verify=False)
+    except wandb.errors.AuthenticationError as error:
+        raise PurerError(f"The login for Weights & Biases is damaged ({error}); run `wandb login` again.") from error
+    if wanted == "online" and not logged_in:
+        raise PurerError(
+            f"Expected a login for wandb.mode online, but found none (W&B's own mode is {said}); run `wandb login`, or "
+            "set wandb.mode to offline."
+        )
+    return "online" if logged_in else "offline"
+
+
+def settled_identity(folder: Path, settings: WandbSettings) -> Identity:
+    """Return the run of W&B that a run folder is, or a new one.
+
+    Raises:
+        PurerError: the settings name another project or entity than that of the folder's run.
+    """
+    path = folder / IDENTITY
+    if not path.is_file():
+        return Identity(uuid.uuid4().hex[:8], settings.project or PROJECT, settings.entity)
+    try:
+        kept = Identity(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise PurerError(f"'{path}' is damaged ({error}); remove it, and a new run of W&B is begun.") from error
+    for name in ("project", "entity"):
+        wanted, found = getattr(settings, name), getattr(kept, name)
+        if wanted not in (None, found):
+            raise PurerError(
+                f"The run in '{folder}' is in the W&B {name} '{found}', but wandb.{name} is '{wanted}'; leave it out, "
+                "or name another folder with --run."
+            )
+    return kept
+
+
+class WandbRun(Logger):
+    """Logs one run: curves over the meta-update, pictures, the pool, the resolved settings, results in the summary.
+
+    Args:
+        folder: the run folder; ``wandb.json`` in it keeps the run's identity, ``wandb/`` what is to be sent.
+        settings: of W&B.
+        mode: as ``settled_mode`` has decided.
+        job: "fit" draws curves; "validate" and "test" add their results to the summary of the same run.
+        config: the resolved settings, plain types.
+        pool: shown as a table.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: WandbSettings,
+        mode: Mode,
+        job: str,
+        config: dict[str, Any],
+        pool: PoolManifest | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder, self.settings, self.mode, self.job = folder, settings, mode, job
+        self.config, self.pool = config, pool
+        self.identity = settled_identity(folder, settings)
+        self._run: Any = None
+        self._update = 0
+
+    @property
+    def name(self) -> str:
+        """The project."""
+        return self.identity.project
+
+    @property
+    def version(self) -> str:
+        """The run's id, which stays the same from start to start."""
+        return self.identity.id
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The ``wandb.Run``; begun, or gone on with, when it is first asked for. A dummy on all ranks but the first."""
+        if self._run is None:
+            self._begin()
+        return self._run
+
+    def _begin(self) -> None:
+        import wandb
+
+        known = (self.folder / IDENTITY).is_file()
+        try:
+            self._run = wandb.init(
+                **self.identity._asdict(),
+                dir=str(self.folder),
+                name=self.settings.name or self.folder.name,
+                tags=self.settings.tags,
+                mode=self.mode,
+                resume="allow",
+                # Silent, since the lines below and in ``finalize`` say what matters. No copy of the console: a progress
+                # bar fills it.
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except wandb.errors.Error as error:
+            raise PurerError(f"Weights & Biases cannot be reached ({error}); set wandb.mode to offline.") from error
+        with replacing(self.folder / IDENTITY) as file:
+            file.write_text(json.dumps(self.identity._asdict()) + "\n", encoding="utf-8")
+        for curves in CURVES:
+            self._run.define_metric(curves, step_metric=STEP)
+        self._run.define_metric("val/accuracy", step_metric=STEP, summary="last,max")
+        if self.job == "fit" or not known:
+            self._run.config.update(self.config, allow_val_change=True)
+        if self.pool and not known:
+            columns, rows = pool_table(self.pool)
+            self._run.log({"pool": wandb.Table(columns=columns, data=rows)}, step=0)
+        where = self._run.url if self.mode == "online" else f"offline, in {self.folder / 'wandb'}"
+        rank_zero_info(f"W&B run {self.identity.id}: {where}")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Add settings to the run's."""
+        del args, kwargs
+        self.experiment.config.update(params, allow_val_change=True)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log a point of each curve at its meta-update, or results into the summary.
+
+        W&B's own step is the meta-update, too: what a resumed run does again is then not drawn twice.
+        """
+        del step  # Lightning's clock counts batches
+        if self.job != "fit":
+            results = {f"{self.job}/{key.rpartition('/')[2]}": value for key, value in metrics.items() if "/" in key}
+            self.experiment.summary.update(results)
+            return
+        self._update = int(metrics.get(STEP, self._update))
+        self.experiment.log(dict(metrics) | {STEP: self._update}, step=self._update)
+
+    @rank_zero_only
+    def log_gallery(self, pictures: Tensor, captions: Sequence[str]) -> None:
+        """Log a row of pictures for each class.
+
+        Args:
+            pictures: uint8, (classes, images, C, H, W), C = 1 or 3.
+            captions: one a class. Pictures have no axis in W&B, so a caption says the meta-update.
+        """
+        import wandb
+
+        rows = pictures.permute(0, 3, 1, 4, 2).flatten(2, 3)  # (classes, H, images x W, C)
+        rows = rows.repeat_interleave(ENLARGED, dim=1).repeat_interleave(ENLARGED, dim=2)
+        shown = [wandb.Image(row.numpy(), caption=text) for row, text in zip(rows, captions, strict=True)]
+        self.experiment.log({"pseudo_images": shown, STEP: self._update}, step=self._update)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End the run, and say how to send it where it is offline."""
+        if self._run is None:
+            return
+        self._run.finish(exit_code=int(status == "failed"))
+        self._run = None
+        if self.mode == "offline":
+            rank_zero_info(
+                f"W&B has not been sent anything. With a login, do: {sync_command(self.folder, self.identity)}"
+            )
+
+
+def sync_command(folder: Path, identity: Identity) -> str:
+    """Return the one line that sends all starts of an offline run, in their order."""
+    return f"wandb sync --yes {shlex.quote(str(folder))}/wandb/offline-run-*-{identity.id}"
+
+
+def pool_table(pool: PoolManifest) -> tuple[list[str | int], list[list[Any]]]:
+    """Return the pool as columns and rows, a row a teacher; accuracies in 0 to 1, None where nobody measured one."""
+    columns: list[str | int] = ["teacher", "architecture", "data set", "classes", "held-out accuracy", "sha256"]
+    rows = [
+        [t.name, t.network.architecture, t.dataset, ", ".join(t.class_names), t.held_out_accuracy, t.sha256]
+        for t in pool.teachers
+    ]
+    return columns, rows
