@@ -1,6 +1,7 @@
 """The command ``purer``. Nothing heavy is imported before the command is known, so that help answers at once."""
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "fit": ("meta-train on a pool", "purer_lightning.trainer_cli", "run"),
     "validate": ("score a meta-model on meta-val, to choose settings", "purer_lightning.trainer_cli", "run"),
     "test": ("score a meta-model or a baseline on meta-test", "purer_lightning.trainer_cli", "run"),
+    "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
     "configs": {
         "list": ("the bundled configurations, a line each", "purer_lightning.bundled", "list_configs"),
         "show": ("print a bundled configuration", "purer_lightning.bundled", "show_config"),
@@ -34,6 +36,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
 }
 TRAINER_COMMANDS = ("fit", "validate", "test")
 ONE_WORD_COMMANDS = ("prepare", "check", "show")  # what they are about follows without a flag
+MANY_WORDS_COMMANDS = ("report",)  # the same, and there may be several
 
 
 def main(args: list[str] | None = None) -> None:
@@ -84,13 +87,25 @@ def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
         if words[0] in TRAINER_COMMANDS:
             function([words[0], *rest])
         else:
-            one_word = words[0] in ONE_WORD_COMMANDS
-            auto_cli(function, args=rest, prog=name, exit_on_error=False, as_positional=one_word)
+            if words[0] in MANY_WORDS_COMMANDS:
+                rest = gathered(rest)
+            bare = words[0] in ONE_WORD_COMMANDS + MANY_WORDS_COMMANDS
+            auto_cli(function, args=rest, prog=name, exit_on_error=False, as_positional=bare)
     except ArgumentError as error:
         module = importlib.import_module(function.__module__)
         groups = module.GROUPS if words[0] in TRAINER_COMMANDS else {"": function}
         print(f"{name}: {explain(str(error), keys_of(groups))}", file=sys.stderr)
         sys.exit(2)
+
+
+def gathered(words: list[str]) -> list[str]:
+    """Return the words without a flag as one list for the parser, behind the flags, each of which has one value."""
+    flags: list[str] = []
+    bare: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        is_value = before.startswith("--") and "=" not in before
+        (flags if is_value or word.startswith("-") else bare).append(word)
+    return [*flags, *([json.dumps(bare)] if bare else [])]
 
 
 def _help(group: str = "") -> str:

@@ -1,0 +1,64 @@
+"use strict";
+(() => {
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  const coarse = matchMedia("(pointer: coarse)");
+  const hidden = new Set();
+  const figures = [...document.querySelectorAll("figure[data-plot]")].map((figure) => ({
+    place: figure.querySelector(".plot"),
+    text: document.getElementById(figure.dataset.plot).textContent,
+  }));
+
+  // A figure names the page's colours; plotly wants the values that they have in this theme.
+  function resolved(value, style) {
+    if (typeof value === "string") {
+      const named = /^var\((--[\w-]+)\)$/.exec(value);
+      return named ? style.getPropertyValue(named[1]).trim() : value;
+    }
+    if (Array.isArray(value)) return value.map((own) => resolved(own, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, own]) => [key, resolved(own, style)]));
+    }
+    return value;
+  }
+
+  function themed(layout, style) {
+    const axis = { gridcolor: "var(--grid)", linecolor: "var(--rule)", zerolinecolor: "var(--grid)", automargin: true };
+    const base = {
+      autosize: true, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: coarse.matches ? false : "zoom",
+      font: { family: "var(--sans)", size: 13, color: "var(--muted)" },
+      hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--rule)", namelength: -1,
+        font: { family: "var(--sans)", size: 13, color: "var(--ink)" } },
+    };
+    const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
+    const own = Object.fromEntries(axes.map((key) => [key, { ...axis, ...layout[key] }]));
+    return resolved({ ...base, ...layout, ...own }, style);
+  }
+
+  function draw() {
+    const style = getComputedStyle(document.documentElement);
+    for (const { place, text } of figures) {
+      const figure = JSON.parse(text);
+      const traces = figure.data.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta.run) }));
+      Plotly.react(place, resolved(traces, style), themed(figure.layout, style), {
+        responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      });
+    }
+  }
+
+  for (const box of document.querySelectorAll("input[data-run]")) {
+    box.addEventListener("change", () => {
+      const run = Number(box.dataset.run);
+      if (box.checked) hidden.delete(run); else hidden.add(run);
+      draw();
+    });
+  }
+  const nav = document.querySelector("nav");
+  for (const section of document.querySelectorAll("main > section")) {
+    const link = nav.appendChild(document.createElement("a"));
+    link.href = `#${section.id}`;
+    link.textContent = section.querySelector("h2").textContent;
+  }
+  scheme.addEventListener("change", draw);
+  draw();
+})();

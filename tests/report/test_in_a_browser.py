@@ -1,0 +1,112 @@
+"""The report in a browser: nothing is fetched, nothing complains, all is drawn, at both widths, in both themes."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from purer_lightning.cli import main
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
+CHROMIUM = os.environ.get("PURER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; PURER_CHROMIUM may name one")
+Scheme = Literal["light", "dark"]
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of one run, and one of two."""
+    folder = tmp_path_factory.mktemp("pages")
+    second = shutil.copytree(finished_run, folder / "second", ignore=shutil.ignore_patterns("*.ckpt"))
+    main(["report", str(finished_run), "--output", str(folder / "one.html")])
+    main(["report", str(finished_run), str(second), "--output", str(folder / "two.html")])
+    return {name: folder / f"{name}.html" for name in ("one", "two")}
+
+
+class Visit:
+    """A page opened, with what it fetched and what it complained of."""
+
+    def __init__(self, browser: "Browser", file: Path, width: int = 1280, scheme: Scheme = "light") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+        self.until("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
+
+    def until(self, condition: str) -> None:
+        """Wait up to ten seconds; playwright's own waiting evaluates strings, which the page forbids."""
+        for _ in range(200):
+            if self.page.evaluate(condition):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(condition)
+
+    def number(self, script: str) -> float:
+        """Evaluate a script."""
+        return float(self.page.evaluate(script))
+
+    def text_colour(self) -> list[int]:
+        """Return red, green, blue of the ticks' text in the first figure."""
+        script = "getComputedStyle(document.querySelector('.plot .xtick text')).fill.match(/\\d+/g).map(Number)"
+        return list(self.page.evaluate(script))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [("one", 390, "light"), ("one", 1280, "dark"), ("two", 390, "dark"), ("two", 1280, "light")],
+)
+def test_every_figure_is_drawn_and_nothing_is_fetched_or_complained_of(
+    name: str, width: int, scheme: Scheme, browser: "Browser", pages: dict[str, Path]
+) -> None:
+    visit = Visit(browser, pages[name], width, scheme)
+    figures = visit.number("document.querySelectorAll('figure[data-plot]').length")
+    assert figures >= 8
+    drawn = "[...document.querySelectorAll('.plot')].filter(p => p.querySelector('.trace path')?.getAttribute('d'))"
+    assert visit.number(f"{drawn}.length") == figures
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert visit.requests.count(pages[name].as_uri()) == 1
+    assert visit.number("document.documentElement.scrollWidth") <= width
+    assert visit.number("Math.max(...[...document.querySelectorAll('.main-svg')].map(s => s.clientWidth))") <= width
+    visit.context.close()
+
+
+def test_the_figures_follow_the_theme_also_when_it_changes(browser: "Browser", pages: dict[str, Path]) -> None:
+    visit = Visit(browser, pages["one"])
+    assert max(visit.text_colour()) < 140
+    visit.page.emulate_media(color_scheme="dark")
+    visit.until("Math.min(...getComputedStyle(document.querySelector('.plot .xtick text')).fill.match(/\\d+/g)) > 140")
+    assert min(visit.page.evaluate("getComputedStyle(document.body).color.match(/\\d+/g).map(Number)")) > 180
+    visit.context.close()
+
+
+def test_a_run_is_hidden_and_shown_by_the_keyboard(browser: "Browser", pages: dict[str, Path]) -> None:
+    visit = Visit(browser, pages["two"])
+    lines = "document.querySelectorAll('[data-plot=curriculum] .trace').length"
+    both = visit.number(lines)
+    visit.page.locator("input[data-run='1']").focus()
+    visit.page.keyboard.press("Space")
+    visit.until(f"{lines} < {both}")
+    assert visit.number(lines) == both / 2
+    visit.page.keyboard.press("Space")
+    visit.until(f"{lines} === {both}")
+    visit.context.close()
