@@ -7,9 +7,10 @@ from purer_lightning.errors import PurerError, nearest
 
 
 def bundled_configs() -> dict[str, Path]:
-    """Return the package's configurations by name, such as ``baselines/average.yaml``."""
+    """Return the package's configurations by name, such as ``baselines/average.yaml``; those in folders come last."""
     folder = Path(str(files("purer_lightning"))) / "configs"
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    paths = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def find_config(name: str) -> str:
@@ -43,8 +44,10 @@ def resolve_configs(words: list[str]) -> list[str]:
 
 def list_configs() -> None:
     """Print the bundled configurations, each with its first comment line."""
-    for name, path in bundled_configs().items():
-        print(f"{name:<34} {path.read_text().splitlines()[0].lstrip('# ')}")
+    bundled = bundled_configs()
+    width = max(map(len, bundled))
+    for name, path in bundled.items():
+        print(f"{name:<{width}}  {path.read_text().splitlines()[0].lstrip('# ')}")
 
 
 def show_config(name: str) -> None:

@@ -9,31 +9,36 @@ from typing import Any
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError, nearest
 
-# command -> (one line of help, module, function), or further words -> the same.
+# What a user wants to do -> the words of a command -> (one line of help, module, function).
 Command = tuple[str, str, str]
-COMMANDS: dict[str, Command | dict[str, Command]] = {
-    "demo": ("the whole method on an embedded data set, in minutes", "purer_lightning.demo", "demo"),
-    "data": {
-        "prepare": (
+COMMANDS: dict[str, dict[str, Command]] = {
+    "try it": {
+        "demo": ("the whole method on an embedded data set, in minutes", "purer_lightning.demo", "demo"),
+    },
+    "get ready": {
+        "data prepare": (
             "turn an archive or folders into a prepared data set",
             "purer_lightning.data.preparation",
             "prepare",
-        )
+        ),
+        "pretrain": ("make a pool of teachers from a data set", "purer_lightning.pool.pretraining", "pretrain"),
+        "pool add": ("take your own trained classifier into a pool", "purer_lightning.pool.addition", "add"),
+        "pool check": ("show a pool's teachers and verify them", "purer_lightning.pool.checks", "check"),
     },
-    "pretrain": ("make a pool of teachers from a prepared data set", "purer_lightning.pool.pretraining", "pretrain"),
-    "pool": {
-        "check": ("show a pool's teachers and verify them", "purer_lightning.pool.checks", "check"),
-        "add": ("take your own trained classifier into a pool", "purer_lightning.pool.addition", "add"),
+    "train and score": {
+        "fit": ("meta-train on a pool", "purer_lightning.trainer_cli", "run"),
+        "validate": ("score a meta-model on meta-val, to choose settings", "purer_lightning.trainer_cli", "run"),
+        "test": ("score a meta-model or a baseline on meta-test", "purer_lightning.trainer_cli", "run"),
     },
-    "fit": ("meta-train on a pool", "purer_lightning.trainer_cli", "run"),
-    "validate": ("score a meta-model on meta-val, to choose settings", "purer_lightning.trainer_cli", "run"),
-    "test": ("score a meta-model or a baseline on meta-test", "purer_lightning.trainer_cli", "run"),
-    "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
-    "configs": {
-        "list": ("the bundled configurations, a line each", "purer_lightning.bundled", "list_configs"),
-        "show": ("print a bundled configuration", "purer_lightning.bundled", "show_config"),
+    "use and look": {
+        "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
+    },
+    "find your way": {
+        "configs": ("the bundled configurations, a line each", "purer_lightning.bundled", "list_configs"),
+        "configs show": ("print a bundled configuration", "purer_lightning.bundled", "show_config"),
     },
 }
+HELP = ("-h", "--help")
 TRAINER_COMMANDS = ("fit", "validate", "test")
 ONE_WORD_COMMANDS = ("prepare", "check", "show")  # what they are about follows without a flag
 MANY_WORDS_COMMANDS = ("report",)  # the same, and there may be several
@@ -54,25 +59,35 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in HELP:
         print(_help())
         return
     if words[0] == "--version":
         print(f"purer-lightning {__version__}")
         return
-    known: dict[str, Any] = COMMANDS
-    name, depth = "purer", 0
-    while isinstance(known, dict):
-        if depth == len(words) or words[depth] in ("-h", "--help"):
-            print(_help(name.removeprefix("purer").strip()))
-            return
-        if words[depth] not in known:
-            raise PurerError(
-                f"'{name} {words[depth]}' is not a command.{nearest(words[depth], known)} See purer --help."
-            )
-        name, known, depth = f"{name} {words[depth]}", known[words[depth]], depth + 1
-    _, module, function = known
-    _run(name, getattr(importlib.import_module(module), function), words[depth - 1 :])
+    commands = {name: entry for group in COMMANDS.values() for name, entry in group.items()}
+    if " ".join(words[:2]) in commands:
+        _start(commands, words[:2], words[2:])
+        return
+    further = [name.partition(" ")[2] for name in commands if name.startswith(f"{words[0]} ")]
+    asked = words[1] if len(words) > 1 else ""
+    if further and (asked in HELP or not (asked or words[0] in commands)):
+        print(_help(words[0]))
+    elif further and asked and not asked.startswith("-"):
+        raise _unknown(f"{words[0]} {asked}", nearest(asked, further))
+    elif words[0] not in commands:
+        raise _unknown(words[0], nearest(words[0], {name.partition(" ")[0] for name in commands}))
+    else:
+        _start(commands, words[:1], words[1:])
+
+
+def _unknown(name: str, near: str) -> PurerError:
+    return PurerError(f"'purer {name}' is not a command.{near} See purer --help.")
+
+
+def _start(commands: dict[str, Command], name: list[str], rest: list[str]) -> None:
+    _, module, function = commands[" ".join(name)]
+    _run(" ".join(["purer", *name]), getattr(importlib.import_module(module), function), [name[-1], *rest])
 
 
 def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
@@ -108,15 +123,11 @@ def gathered(words: list[str]) -> list[str]:
     return [*flags, *([json.dumps(bare)] if bare else [])]
 
 
-def _help(group: str = "") -> str:
-    """Return the list of commands, or of one group's."""
-    lines = ["Data-free meta-learning: a pool of classifiers in, a few-shot learner out.", "", "commands:"]
-    for name, entry in COMMANDS.items():
-        for words, (line, _, _) in ({name: entry} if isinstance(entry, tuple) else _prefixed(name, entry)).items():
-            if words.startswith(group):
-                lines.append(f"  purer {words:<14} {line}")
+def _help(first: str = "") -> str:
+    """Return the commands by what they are for, or only those that begin with the word ``first``."""
+    lines = ["Data-free meta-learning: a pool of classifiers in, a few-shot learner out."]
+    for wish, commands in COMMANDS.items():
+        shown = {name: entry[0] for name, entry in commands.items() if first in ("", name.partition(" ")[0])}
+        lines += ["", f"{wish}:"] if shown else []
+        lines += [f"  purer {name:<14} {line}" for name, line in shown.items()]
     return "\n".join([*lines, "", "Each explains itself: purer COMMAND --help"])
-
-
-def _prefixed(group: str, entries: dict[str, Command]) -> dict[str, Command]:
-    return {f"{group} {name}": entry for name, entry in entries.items()}

@@ -183,10 +183,3 @@ def test_every_baseline_is_scored_by_the_same_command(
     said = json.loads((tmp_path / "test" / "results.json").read_text())
     assert said["meta_model"]["macs_per_query"] > said["meta_model"]["parameters"] > 0
     assert said["transductive"] == (name == "baselines/average.yaml")
-
-
-def test_every_bundled_configuration_has_a_first_line_that_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["configs", "list"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(bundled_configs()) > 0
-    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
