@@ -83,8 +83,8 @@ class Runner:
         run = self.root / "runs" / fit.name
         if not (run / "summary.json").exists():
             words = ["fit", *fit.words(), "--run", f"runs/{fit.name}", "--trainer.enable_progress_bar", "false"]
-            if (run / "checkpoints" / "last.ckpt").exists():
-                words += ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
+            if (run / "checkpoints").exists():
+                words += ["--ckpt_path", "last"]
             else:
                 shutil.rmtree(run, ignore_errors=True)
             run.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class Runner:
     def keep(self, run: Path) -> None:
         """Copy a finished fit's files to its folder of results."""
         folder = self.results(run.name)
-        for file in (run / "summary.json", run / "times.csv", *run.glob("metrics*.csv")):
+        for file in (run / "summary.json", run / "times.csv", run / "metrics.csv"):
             if file.exists():
                 shutil.copy(file, folder)
         for name in ("commit.txt", "config.yaml"):  # tests have files of these names

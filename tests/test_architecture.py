@@ -32,6 +32,8 @@ MAY_IMPORT_LIGHTNING = [
     "evaluation*",
     "callbacks/*",
     "metrics*",
+    "csv_log.py",
+    "resuming.py",
 ]
 
 

@@ -27,7 +27,7 @@ command=$1
 while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; shift; done
 if [ "$command" = fit ]; then
   mkdir -p "$run/checkpoints"; cd "$run"
-  touch summary.json metrics.csv metrics.1.csv times.csv config.yaml checkpoints/{last,best}.ckpt
+  touch summary.json metrics.csv times.csv config.yaml checkpoints/{last,best}.ckpt
 else
   mkdir -p "$run/test"; touch "$run/test/results.json"
 fi
@@ -73,7 +73,7 @@ def test_each_fit_is_made_once_before_its_tests_and_its_files_are_kept(runner: R
     assert call[7:9] == ["--ckpt_path", "runs/student/checkpoints/best.ckpt"]
     kept = {file.name for file in (results / "student").iterdir()}
     assert kept == {
-        *("summary.json", "times.csv", "metrics.csv", "metrics.1.csv"),
+        *("summary.json", "times.csv", "metrics.csv"),
         *("fit_config.yaml", "fit_commit.txt"),
     }
     assert (results / "head_1shot" / "commit.txt").read_text() == "unknown\n"
@@ -94,7 +94,7 @@ def test_an_interrupted_fit_goes_on_from_its_last_checkpoint_and_notes_both_comm
     last.touch()
     (runner.root / "runs/student/commit.txt").write_text("earlier\n")
     runner.fit(STUDENT[1])
-    assert calls(runner)[0][-2:] == ["--ckpt_path", "runs/student/checkpoints/last.ckpt"]
+    assert calls(runner)[0][-2:] == ["--ckpt_path", "last"]
     kept = runner.root / "experiments/results/student/fit_commit.txt"
     assert kept.read_text() == "earlier\nunknown\n"
 

@@ -1,6 +1,7 @@
 """What a checkpoint has to be, in sentences, before torch or Lightning answer with a list of keys."""
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import Learner
 
-LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")  # a Trainer finds these checkpoints itself
+FOLDER = "checkpoints"  # within a run folder
+LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
+WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints
 
 # What has to agree, and what to change where it does not.
 REMEDIES = {
@@ -73,32 +76,62 @@ def remembers(described: Mapping[str, Any]) -> bool:
     return described.get("batchnorm") == "running"
 
 
-def check_file(path: str) -> None:
-    """Check that ``path`` is a checkpoint that can be read without running code, or one of Lightning's words.
-
-    It is read whole, which takes as long as loading it.
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Read a checkpoint without running code, and check every byte of it.
 
     Raises:
         PurerError: an address, no such file, a damaged one, or one that holds more than tensors and plain values.
     """
-    if path in LIGHTNINGS_WORDS or path.startswith("registry:"):
-        return
-    if "://" in path:
+    if "://" in str(path):
         raise PurerError(f"Expected --ckpt_path to be a file on this machine, but got '{path}'; copy it here first.")
     if not Path(path).is_file():
         raise PurerError(_missing(Path(path)))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch.load takes flipped bits for weights
+            damaged = archive.testzip()
     except Exception as error:  # a damaged pickle can raise anything
         raise PurerError(
             f"'{path}' cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain values, "
             "which could run code when loaded; give one that purer fit wrote."
         ) from error
+    if damaged:
+        raise PurerError(
+            f"'{path}' cannot be read as a checkpoint: it is damaged, since the checksum of '{damaged}' in it is "
+            "wrong; give another."
+        )
     if not isinstance(content, Mapping):
         raise PurerError(
             f"'{path}' is no checkpoint of purer fit: it holds a {type(content).__name__}; give one from a run's "
             "folder 'checkpoints'."
         )
+    return content
+
+
+def last_checkpoint(run: Path, warn: Callable[[str], None]) -> Path | None:
+    """Return the newest sound checkpoint of a run folder, None where there is none.
+
+    Args:
+        run: the folder.
+        warn: is told of a damaged checkpoint, in whose place the one before it is taken.
+
+    Raises:
+        PurerError: there are checkpoints, but none is sound.
+    """
+    there = [path for name in (LAST, BEFORE_LAST) if (path := run / FOLDER / name).exists()]
+    faults: list[str] = []
+    for path in there:
+        try:
+            read_checkpoint(path)
+        except PurerError as error:
+            faults.append(str(error))
+        else:
+            for fault in faults:
+                warn(f"{fault.rpartition(';')[0]}; so the run goes on from the one before it, '{path}'.")
+            return path
+    if faults:
+        raise PurerError(" ".join(faults))
+    return None
 
 
 def _missing(path: Path) -> str:

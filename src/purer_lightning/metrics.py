@@ -1,5 +1,6 @@
-"""Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks; and what Lightning is to forget."""
+"""Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks; and how a row is logged."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -34,15 +35,22 @@ def interval(values: Tensor) -> Interval:
     return Interval(values.mean().item(), half, count)
 
 
-def forget_logged(trainer: Trainer, prefix: str) -> None:
-    """Drop values that were logged under names that begin with ``prefix``.
+def log_row(trainer: Trainer, values: Mapping[str, Tensor | float], every: int = 1) -> None:
+    """Log what belongs to the update just made, as one row of every logger, at once.
 
-    Lightning (2.6) logs the last value of each name in every later step of an epoch, also where nothing was logged.
-    There is no public way to prevent that but loggers called one by one, with rows of their own in metrics.csv.
+    Lightning's (2.6) own way would repeat the last value of each name in all later rows of an epoch, also where there
+    is none, and would write the row after the checkpoints that are saved at the update's end.
+
+    Args:
+        trainer: knows the loggers and the number of updates.
+        values: scalars by name.
+        every: log each so many updates, 0 for none.
     """
-    results: dict[str, Any] = trainer._results or {}
-    for key in [key for key in results if key.partition(".")[2].startswith(prefix)]:  # "training_step.<name>"
-        del results[key]
+    if trainer.sanity_checking or every == 0 or trainer.global_step % every:
+        return
+    row = {name: float(value) for name, value in values.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(row, step=trainer.global_step - 1)
 
 
 class EpisodeAccuracy(Metric):

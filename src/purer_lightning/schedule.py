@@ -35,6 +35,21 @@ def one_cycle(optimizer: Optimizer, rate: float, updates: int) -> OneCycleLR:
     return OneCycleLR(optimizer, rate, total_steps=steps, pct_start=max(0.1, 2 / steps))
 
 
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give an optimiser another learning rate, where a schedule leads it, another largest one.
+
+    Args:
+        optimizer: as a checkpoint has left it; that of ``one_cycle`` keeps the schedule's corner points in its groups.
+        rate: of the settings.
+    """
+    for group in optimizer.param_groups:
+        if "max_lr" not in group:
+            group["lr"] = rate
+        elif group["max_lr"] != rate:
+            factor = rate / group["max_lr"]
+            group.update({name: group[name] * factor for name in ("lr", "initial_lr", "min_lr")}, max_lr=rate)
+
+
 def check_schedule(checkpoint: Mapping[str, Any], schedule: Schedule, updates: int) -> None:
     """Compare a checkpoint's schedule with the settings', since the checkpoint's is what a resumed run follows.
 

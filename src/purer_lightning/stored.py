@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from purer_lightning.calibration import CalibrationSettings
-from purer_lightning.checkpoints import check_file
+from purer_lightning.checkpoints import read_checkpoint as read_file
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.loss import InversionWeights
 from purer_lightning.learners.base import Learner
@@ -163,8 +163,7 @@ def read_checkpoint(path: Path, pool: str | None = None) -> Stored:
         PurerError: no such file, no checkpoint of ``purer fit``, or one that cannot be understood.
     """
     file = find_checkpoint(path)
-    check_file(str(file))
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    checkpoint = read_file(file)
     config = read_config(file.parent.parent / "config.yaml") if file.parent.name == "checkpoints" else {}
     said, state = checkpoint.get("meta_model"), checkpoint.get("state_dict")
     if not isinstance(said, Mapping) or not isinstance(state, Mapping):

@@ -11,17 +11,20 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
-from purer_lightning.callbacks import GalleryCallback, SummaryCallback, SynthesisCallback
-from purer_lightning.checkpoints import check_file
+from purer_lightning.callbacks import GalleryCallback, LastCheckpoint, SummaryCallback, SynthesisCallback
+from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO
+from purer_lightning.checkpoints import FOLDER
+from purer_lightning.csv_log import CsvLog
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.resuming import find_checkpoint
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 
@@ -33,10 +36,12 @@ TRAINER_DEFAULTS = {
 }
 # Warnings of Lightning's against what this package does on purpose.
 UNHELPFUL = (
-    "Experiment logs directory",  # the run folder holds more than logs; metrics.csv is kept
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.13
     "It is recommended to use `self.log",  # what is logged has been gathered over ranks before
     ".*does not have many workers",  # episodes are drawn from memory-mapped files in a millisecond
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the plans follow from the update's number
+    "Checkpoint directory .* exists and is not empty",  # a resumed run's
+    "The `srun` command is available",  # slurm.py says what is amiss
 )
 
 # The sections of a configuration, for the sentence about a misspelt key.
@@ -49,7 +54,7 @@ GROUPS = {
     "gallery": GalleryCallback,
     "summary": SummaryCallback,
     "checkpoint": ModelCheckpoint,
-    "last_checkpoint": ModelCheckpoint,
+    "last_checkpoint": LastCheckpoint,
     "wandb": WandbSettings,
     "trainer": Trainer,
 }
@@ -70,17 +75,13 @@ class PurerCLI(LightningCLI):
         parser.add_lightning_class_args(SummaryCallback, "summary")
         parser.add_class_arguments(WandbSettings, "wandb")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        # A callback of its own: save_last of the one above writes only when there is a new best.
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/accuracy",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
                 "checkpoint.enable_version_counter": False,
-                "last_checkpoint.filename": "last",
-                "last_checkpoint.save_on_train_epoch_end": True,
-                "last_checkpoint.enable_version_counter": False,
             }
         )
 
@@ -91,12 +92,13 @@ class PurerCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made that writes into it."""
         config = self.config[self.subcommand]
-        if config.get("ckpt_path"):
-            check_file(config.ckpt_path)
-        folder = run_folder(config, str(self.subcommand))
+        run, subcommand = run_folder(config), str(self.subcommand)
+        folder = output_folder(run, subcommand, goes_on=bool(config.get("ckpt_path")))
+        checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
+        config.ckpt_path = str(checkpoint) if checkpoint else None
         make_writable(folder)
         config.trainer.default_root_dir = str(folder)
-        config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(folder / "checkpoints")
+        config.checkpoint.dirpath = str(folder / FOLDER)
         config.evaluation.run = str(folder)
         config.trainer.use_distributed_sampler = False  # the data module strides over ids; two strides would lose some
         config.weights_only = True  # Lightning's own default depends on where the file lies
@@ -104,9 +106,7 @@ class PurerCLI(LightningCLI):
             config.trainer.max_steps > 0 and config.data.updates_per_epoch > 0
         ):  # at least one validation, so that there is a best checkpoint
             config.data.updates_per_epoch = min(config.data.updates_per_epoch, config.trainer.max_steps)
-            if config.trainer.max_epochs is None and not config.get("ckpt_path"):
-                # For the progress bar alone. A resumed run counts an epoch that was cut short as a whole one, and
-                # would reach this number too early.
+            if config.trainer.max_epochs is None:  # for the progress bar alone
                 config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
 
     def instantiate_classes(self) -> None:
@@ -121,14 +121,15 @@ class PurerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log into metrics.csv of the run folder and, where that is asked for, into W&B; beside loggers given."""
         config = self.config[self.subcommand]
-        given = self._get(self.config_init, "trainer")["logger"]
+        trainer = self._get(self.config_init, "trainer")
+        given = trainer["logger"]
         if given is not False:
-            keep_earlier_metrics(Path(config.trainer.default_root_dir))
-            loggers: list[Logger] = [CSVLogger(config.trainer.default_root_dir, name="", version="")]
-            loggers += self.wandb_run()
+            loggers: list[Logger] = [CsvLog(config.trainer.default_root_dir), *self.wandb_run()]
             if given not in (None, True):
                 loggers += given if isinstance(given, list) else [given]
             kwargs["logger"] = loggers
+        plugins = trainer["plugins"] or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 
     def wandb_run(self) -> list[WandbRun]:
@@ -145,32 +146,32 @@ class PurerCLI(LightningCLI):
         return [WandbRun(folder, settings, mode, str(self.subcommand), self.config_dump, pool)]
 
 
-def run_folder(config: Any, subcommand: str) -> Path:
-    """Return where this command writes: the run folder for fit, a folder of that name in it for validate and test.
+def run_folder(config: Any) -> Path:
+    """Return the run folder: --run, or that of the checkpoint's run, or runs/<name of the last configuration file>."""
+    checkpoint = config.get("ckpt_path")
+    of_checkpoint = Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == FOLDER else None
+    configs = config.get("config") or []
+    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
+    return Path(config.run) if config.run else of_checkpoint or by_name
 
-    Without --run it is the checkpoint's run, or runs/<name of the last configuration file>.
+
+def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
+    """Return where a command writes: the run folder for fit, a folder of its name in it for validate and test.
 
     Raises:
         PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
             into one that holds results.
     """
-    checkpoint = config.get("ckpt_path")
-    of_checkpoint = (
-        Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == "checkpoints" else None
-    )
-    configs = config.get("config") or []
-    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
-    run = Path(config.run) if config.run else of_checkpoint or by_name
     if subcommand != "fit":
         if (run / subcommand / "results.json").exists():
             raise PurerError(
                 f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
             )
         return run / subcommand
-    if any((run / made).exists() for made in ("metrics.csv", "checkpoints")) and not checkpoint:
+    if any((run / made).exists() for made in ("metrics.csv", FOLDER)) and not goes_on:
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
-            f"--ckpt_path {run / 'checkpoints' / 'last.ckpt'}."
+            f"--run {run} --ckpt_path last."
         )
     return run
 
@@ -178,14 +179,6 @@ def run_folder(config: Any, subcommand: str) -> Path:
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     """Lightning 2.6 recommends its own cloud services at every start."""
     return "Tip:" not in record.getMessage()
-
-
-@rank_zero_only
-def keep_earlier_metrics(folder: Path) -> None:
-    """Number the metrics.csv of an earlier start of this run (metrics.1.csv and on); CSVLogger would delete it."""
-    if (folder / "metrics.csv").exists():
-        number = 1 + len(list(folder.glob("metrics.*.csv")))
-        (folder / "metrics.csv").rename(folder / f"metrics.{number}.csv")
 
 
 def make_writable(folder: Path) -> None:

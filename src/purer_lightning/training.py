@@ -18,12 +18,12 @@ from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwi
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
-from purer_lightning.metrics import EpisodeAccuracy, forget_logged, interval
+from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.objectives import Episodic, Objective, Outcome
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.schedule import Schedule, check_schedule, one_cycle
+from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
 from purer_lightning.stored import describe_for_loading
 
 
@@ -39,7 +39,7 @@ class PurerModule(LightningModule):
         meta_schedule: "constant", as in the released code, or "one_cycle": up to ``meta_lr`` in the first tenth of
             ``trainer.max_steps``, then down to nothing (Smith & Topin 2019).
         data_step_every: meta-updates to a data step; 1 in the paper, 0 for none after the initial inversion but
-            those for which the Gradient Switch has fired.
+            those for which the Gradient Switch has fired; a negative number is refused.
         objective: what the theta step minimises; few-shot episodes in the paper.
         start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
             the meta-model's architecture.
@@ -64,6 +64,8 @@ class PurerModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if data_step_every < 0:
+            raise PurerError(f"Expected model.data_step_every to be 0 or more, but got {data_step_every}.")
         self.automatic_optimization = False
         self.learner = learner
         self.switch = GradientSwitch(curriculum or CurriculumSettings())
@@ -135,22 +137,19 @@ class PurerModule(LightningModule):
 
     def log_update(self, inversion: InversionTerms | None, outer: Outcome, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
-        if inversion is None:
-            forget_logged(self.trainer, "inversion/")
-        self.log_dict(
-            (inversion.logs() if inversion else {})
-            | {
-                "train/outer_loss": outer.difficulty,
-                "train/accuracy": outer.accuracy,
-                "curriculum/step": float(self.global_step),
-                "curriculum/difficulty": outer.difficulty,
-                "curriculum/switch": float(fired),
-                "curriculum/firings": float(self.switch.firings),
-                "curriculum/patience": float(self.switch.waiting),
-            }
-        )
-        self.log("difficulty", outer.difficulty, prog_bar=True, logger=False)
-        self.log("accuracy", outer.accuracy, prog_bar=True, logger=False)
+        row: dict[str, float | Tensor] = {
+            "train/outer_loss": outer.difficulty,
+            "train/accuracy": outer.accuracy,
+            "curriculum/step": float(self.global_step),
+            "curriculum/difficulty": outer.difficulty,
+            "curriculum/switch": float(fired),
+            "curriculum/firings": float(self.switch.firings),
+            "curriculum/patience": float(self.switch.waiting),
+        }
+        row |= inversion.logs() if inversion else {}
+        self.log_dict(row, logger=False)  # for callbacks that watch a value
+        log_row(self.trainer, row, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        self.log_dict({"difficulty": outer.difficulty, "accuracy": outer.accuracy}, prog_bar=True, logger=False)
 
     def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
         """Score real episodes of meta-val."""
@@ -166,8 +165,8 @@ class PurerModule(LightningModule):
         _, accuracies = self.validation_accuracy.per_episode()
         self.validation_accuracy.reset()
         result = interval(accuracies.cpu())
-        self.log("val/accuracy", result.mean, prog_bar=True)
-        self.log("val/ci95", result.ci95)
+        self.log("val/accuracy", result.mean, prog_bar=True, logger=False)
+        log_row(self.trainer, {"val/accuracy": result.mean, "val/ci95": result.ci95})
 
     def setup(self, stage: str) -> None:
         """Take the pool and the bank from the data module.
@@ -227,10 +226,8 @@ class PurerModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""
-        rates = (self.meta_lr if self.meta_schedule == "constant" else None, self.image_lr)
-        for optimizer, rate in zip(self.trainer.optimizers, rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"] if rate is None else rate
+        for optimizer, rate in zip(self.trainer.optimizers, (self.meta_lr, self.image_lr), strict=True):
+            set_rate(optimizer, rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curriculum's state and what the meta-model is, in plain types."""

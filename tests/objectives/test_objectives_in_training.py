@@ -87,7 +87,7 @@ def test_a_distillation_resumed_in_the_midst_of_a_period_ends_with_the_same_bits
     whole = fit(tmp_path / "whole", flags, *settings)
     half = fit(tmp_path / "half", flags, *settings, "--trainer.max_epochs", "2")  # 8 updates, 2 into the period
     assert state(half)["global_step"] == 8
-    fit(half, flags, *settings, "--ckpt_path", str(last(half)))
+    fit(half, flags, *settings, "--ckpt_path", "last")
     found, wanted = state(half), state(whole)
     assert found["global_step"] == wanted["global_step"] == UPDATES
     for part in ("state_dict", "objective"):
@@ -97,7 +97,7 @@ def test_a_distillation_resumed_in_the_midst_of_a_period_ends_with_the_same_bits
     assert found["curriculum"] == wanted["curriculum"]
     assert found["lr_schedulers"] == wanted["lr_schedulers"]
     assert torch.equal(bank_of(half), bank_of(whole))
-    assert column(half, "curriculum/difficulty") == column(whole, "curriculum/difficulty")[8:]
+    assert (half / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
 def test_adversarial_data_steps_move_the_bank_and_no_batchnorm_of_the_meta_model(

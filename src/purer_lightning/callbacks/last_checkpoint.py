@@ -1,0 +1,150 @@
+"""LastCheckpoint: what a run goes on from, as though nothing had happened."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST
+from purer_lightning.csv_log import CsvLog
+from purer_lightning.files import remove_leftovers, replacing
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves ``checkpoints/last.ckpt`` in the run folder after each epoch, and keeps the one before as before_last.ckpt.
+
+    A run that is killed and goes on from there ends with the same bits, since all that is drawn comes from the number
+    of the update and all that has a history is in the checkpoint. What it had logged after the checkpoint is dropped.
+
+    Args:
+        every_minutes: save within an epoch, too, where the last time is so many minutes ago.
+    """
+
+    def __init__(self, every_minutes: float = 10.0) -> None:
+        self.every_minutes = every_minutes
+        self._saved_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Clear away what a killed process has left, and drop what was logged after the checkpoint."""
+        del pl_module
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            remove_leftovers(Path(trainer.default_root_dir))
+            remove_leftovers(trainer_folder(trainer))
+        for logger in trainer.loggers:
+            if isinstance(logger, CsvLog):
+                logger.cut(trainer.global_step)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let Lightning's loops begin where the number of updates says (``count_from``)."""
+        del pl_module
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
+        count_from(checkpoint["loops"]["fit_loop"], checkpoint["global_step"], data.updates_per_epoch)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Save if it is time; an epoch's last update comes later, after the validation (``on_train_epoch_end``)."""
+        del pl_module, args
+        if trainer.is_last_batch:
+            return
+        is_time = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        if trainer.strategy.reduce_boolean_decision(is_time, all=False):  # clocks differ between ranks
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save; the best checkpoint's callback comes before this one, so what it has found out is saved, too."""
+        del pl_module
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Save last.ckpt, on all ranks at once.
+
+        Raises:
+            PurerError: it cannot be written.
+        """
+        for logger in trainer.loggers:
+            if isinstance(logger, CsvLog):
+                logger.flush()
+        last = trainer_folder(trainer) / LAST
+        if trainer.is_global_zero and last.exists():
+            keep_as(last, last.with_name(BEFORE_LAST))
+        trainer.save_checkpoint(last, weights_only=False)  # that is, with all that training needs
+        self._saved_at = time.monotonic()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes each checkpoint under a temporary name beside it, and reads tensors and plain values alone.
+
+    Lightning (2.6) writes it into the system's temporary folder and moves it, which is a copy where that is another
+    file system: not atomic.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            PurerError: it cannot be written, for example since the disk is full.
+        """
+        del storage_options
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # what torch makes of the file's own error
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint without running code, whatever ``weights_only`` says."""
+        del weights_only
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return content
+
+
+def trainer_folder(trainer: Trainer) -> Path:
+    """Return where the checkpoints of a Trainer's run lie."""
+    return Path(trainer.default_root_dir) / FOLDER
+
+
+def count_from(loop: dict[str, Any], updates: int, per_epoch: int) -> None:
+    """Rewrite a checkpoint's state of Lightning's (2.6) fit loop as that of a run which has made so many updates.
+
+    Lightning's own state depends on the hook in which it was saved: the end of an epoch is gone through once more, an
+    epoch that was cut short counts as a whole one, and its validation never comes. Here the state follows from the
+    number of updates: so many whole epochs, each with its validation, and the beginning of another.
+
+    Args:
+        loop: is changed.
+        updates: made so far.
+        per_epoch: updates an epoch, by the settings of the run that goes on.
+    """
+    epochs, within = divmod(updates, per_epoch)
+    begun = int(within > 0)
+    epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
+    # Within an epoch this is what Lightning saves in the hook at an update's end, where it is not yet completed.
+    counts = dict.fromkeys(("ready", "started", "processed"), (updates, within))
+    counts["completed"] = (updates - begun, within - begun)
+    loop["epoch_progress"] = {"total": epoch, "current": dict(epoch)}
+    loop["epoch_loop.batch_progress"] = {
+        "total": {name: total for name, (total, _) in counts.items()},
+        "current": {name: current for name, (_, current) in counts.items()},
+        "is_last_batch": False,
+    }
+    loop["epoch_loop.state_dict"] = {"_batches_that_stepped": updates - begun}
+    nothing = dict.fromkeys(counts, 0)
+    loop["epoch_loop.val_loop.batch_progress"] = {"total": nothing, "current": dict(nothing), "is_last_batch": False}
+
+
+def keep_as(path: Path, kept: Path) -> None:
+    """Let a file be found under a second name, in the place of what has that name, without a moment of neither."""
+    with replacing(kept) as temporary:
+        try:
+            temporary.hardlink_to(path)
+        except OSError:  # a file system without hard links: for a moment there is no ``path``, but ``kept``
+            path.replace(temporary)
