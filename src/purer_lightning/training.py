@@ -165,8 +165,10 @@ class PurerModule(LightningModule):
         _, accuracies = self.validation_accuracy.per_episode()
         self.validation_accuracy.reset()
         result = interval(accuracies.cpu())
-        self.log("val/accuracy", result.mean, prog_bar=True, logger=False)
-        log_row(self.trainer, {"val/accuracy": result.mean, "val/ci95": result.ci95})
+        alone = self.trainer.state.fn != "fit"  # then Lightning's log is what Trainer.validate returns
+        self.log("val/accuracy", result.mean, prog_bar=True, logger=alone)
+        if not alone:
+            log_row(self.trainer, {"val/accuracy": result.mean, "val/ci95": result.ci95})
 
     def setup(self, stage: str) -> None:
         """Take the pool and the bank from the data module.
