@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purer_lightning.data.glyphs import glyph_pictures
 from purer_lightning.learners import Learner, Maml
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.stored import describe_for_loading
@@ -44,3 +45,20 @@ def pictures(labels: Tensor, channels: int = 3, seed: int = 0) -> Tensor:
     large = patterns[labels].float().repeat_interleave(SIZE // 4, 2).repeat_interleave(SIZE // 4, 3)
     noise = 8 * torch.randn(large.shape, generator=torch.Generator().manual_seed(seed))
     return (large + noise).clamp(0, 255).to(torch.uint8)
+
+
+def write_glyphs(folder: Path, counts: dict[str, int], first: int = 0) -> Path:
+    """Write Glyphs as ``folder/<class>/<i>.png``, so many of each class from number ``first`` on; return the folder.
+
+    Args:
+        folder: made where it is not there.
+        counts: pictures by class, named by a part of its name, such as "symbol" or "digit two".
+        first: pictures of other numbers are others.
+    """
+    classes = glyph_pictures(first + max(counts.values()), seed=0)
+    for part, count in counts.items():
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        name = next(name for name in classes if part in name)
+        for number in range(first, first + count):
+            classes[name][number].load().save(folder / part / f"{number}.png")
+    return folder

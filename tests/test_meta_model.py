@@ -12,6 +12,7 @@ import purer_lightning
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import R2D2, FeatureClassifier, Learner, Maml, ProtoNet
 from purer_lightning.meta_model import MetaModel, load, repeated
+from purer_lightning.temperature import best_temperature
 from runs import COLOUR, SIZE, WIDTH, built, checkpoint, pictures, write_run
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -49,7 +50,7 @@ def test_predictions_are_those_of_the_learner_that_was_saved(name: str, tmp_path
         expected = learner.logits(COLOUR.apply(query), fast)
     classifier = model.adapt(support, LABELS)
     assert torch.allclose(classifier.logits(query), expected, atol=1e-5)
-    assert torch.allclose(classifier.predict(query), expected.softmax(dim=1), atol=1e-6)
+    assert torch.allclose(classifier.predict(query), (expected / classifier.temperature).softmax(dim=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -94,6 +95,16 @@ def test_adapting_leaves_the_meta_model_and_earlier_classifiers_as_they_are(mode
     assert torch.equal(first.predict(query), answer)
     assert not torch.equal(model.predict(query), answer)
     assert all(torch.equal(value, before[name]) for name, value in model.learner.state_dict().items())
+
+
+def test_the_temperature_is_that_of_pictures_held_out(tmp_path: Path) -> None:
+    model, support = saved(tmp_path, "euclidean"), pictures(LABELS)
+    held_out = []
+    for kept, held in (([1, 3, 5], [0, 2, 4]), ([0, 2, 4], [1, 3, 5])):
+        held_out.append(model.adapt(support[kept], LABELS[kept]).logits(support[held]))
+    expected = best_temperature(torch.cat(held_out), torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert model.adapt(support, LABELS).temperature == expected
+    assert model.adapt(support[[0, 2, 4]], LABELS[[0, 2, 4]]).temperature == 1
 
 
 def test_predict_before_adapt_says_so(model: MetaModel) -> None:

@@ -23,12 +23,14 @@ class AdaptedClassifier:
         fast: its adapted weights, without a graph.
         record: what the meta-model is.
         class_names: in the order of the probabilities.
+        temperature: that the logits are divided by before the softmax.
     """
 
     learner: Learner
     fast: Weights
     record: MetaModelRecord
     class_names: tuple[str, ...]
+    temperature: float = 1.0
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the probability of each class.
@@ -50,10 +52,10 @@ class AdaptedClassifier:
                 "Expected finite predictions, but adaptation to these pictures has diverged; give a meta-model of a "
                 "smaller inner_lr, or leave ICFIL out."
             )
-        return logits.softmax(dim=1)
+        return (logits / self.temperature).softmax(dim=1)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return what the probabilities are the softmax of, float32 (N, len(class_names)).
+        """Return what the probabilities are the softmax of, before the temperature: float32 (N, len(class_names)).
 
         Args:
             images: as in ``predict``.

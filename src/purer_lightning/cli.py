@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "test": ("score a meta-model or a baseline on meta-test", "purer_lightning.trainer_cli", "run"),
     },
     "use and look": {
+        "adapt": ("learn your own classes from a few pictures each, label others", "purer_lightning.adapt", "adapt"),
         "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
     },
     "find your way": {
@@ -40,6 +41,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
 }
 HELP = ("-h", "--help")
 TRAINER_COMMANDS = ("fit", "validate", "test")
+SEVERAL_WORDS = {"adapt": ("--query", "--export")}  # flags that take as many words as follow
 ONE_WORD_COMMANDS = ("prepare", "check", "show")  # what they are about follows without a flag
 MANY_WORDS_COMMANDS = ("report",)  # the same, and there may be several
 
@@ -95,9 +97,9 @@ def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
     from jsonargparse import ArgumentError, auto_cli
 
     from purer_lightning.bundled import resolve_configs
-    from purer_lightning.usage import explain, keys_of
+    from purer_lightning.usage import explain, joined_after, keys_of
 
-    rest = resolve_configs(words[1:])
+    rest = joined_after(resolve_configs(words[1:]), SEVERAL_WORDS.get(words[0], ()))
     try:
         if words[0] in TRAINER_COMMANDS:
             function([words[0], *rest])

@@ -6,6 +6,7 @@ probabilities = classifier.predict(others)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.nets.functional import Weights
 from purer_lightning.stored import Stored, give_weights, read_checkpoint
+from purer_lightning.temperature import best_temperature, folds
 
 
 class MetaModel:
@@ -57,7 +59,9 @@ class MetaModel:
         """Learn new classes from labelled pictures; the meta-model's own weights stay as they are.
 
         The numbers of pictures may differ from class to class, and that of classes from the training's. Where classes
-        have fewer pictures than the largest, theirs are shown several times (see ``repeated``).
+        have fewer pictures than the largest, theirs are shown several times (see ``repeated``). So that probabilities
+        mean something, it adapts five times more, without some of the pictures each (see ``temperature``); where no
+        class has two pictures, this is left out.
 
         Args:
             images: (N, C, H, W) of the meta-model's channels and size; uint8 0 to 255, or floating point 0 to 1.
@@ -84,9 +88,10 @@ class MetaModel:
                 f"ICFIL calibrates networks that adapt all by themselves, but this meta-model's learner, "
                 f"{self.record.learner} with batchnorm '{self.learner.batchnorm}', does not; leave ICFIL out."
             )
-        chosen, learner = repeated(numbers), self.learner.for_way(len(classes))
-        fast = self._fast(support[chosen], numbers[chosen], learner, seed if icfil else None)
-        self._latest = AdaptedClassifier(learner, fast, self.record, tuple(map(str, classes)))
+        learner, icfil_seed = self.learner.for_way(len(classes)), seed if icfil else None
+        fast = self._fast(support, numbers, learner, icfil_seed)
+        classifier = AdaptedClassifier(learner, fast, self.record, tuple(map(str, classes)))
+        self._latest = replace(classifier, temperature=self._temperature(support, numbers, learner, icfil_seed))
         return self._latest
 
     def predict(self, images: Tensor) -> Tensor:
@@ -115,11 +120,23 @@ class MetaModel:
 
     def _fast(self, support: Tensor, labels: Tensor, learner: Learner, icfil_seed: int | None) -> Weights:
         """Return the adapted weights: by the very calls that ``purer test`` makes."""
+        chosen = repeated(labels)
+        support, labels = support[chosen], labels[chosen]
         with torch.enable_grad():
             fast = learner.adapt(learner.frozen_weights(), support, labels)
             if icfil_seed is not None:
                 fast = calibrate(learner, fast, support, labels, self.calibration, icfil_seed, task=0)
         return {name: value.detach() for name, value in fast.items()}
+
+    def _temperature(self, support: Tensor, labels: Tensor, learner: Learner, icfil_seed: int | None) -> float:
+        """Return the temperature that suits pictures held out of the adaptation; 1 where none can be held out."""
+        logits, truths = [], []
+        for kept, held in folds(labels):
+            fast = self._fast(support[kept], labels[kept], learner, icfil_seed)
+            with torch.no_grad():
+                logits.append(learner.logits(support[held], fast))
+            truths.append(labels[held])
+        return best_temperature(torch.cat(logits), torch.cat(truths)) if logits else 1.0
 
 
 def load(

@@ -1,12 +1,31 @@
-"""Turns a parser's error about the command line or a YAML into one sentence with the nearest valid key."""
+"""Between the user's words and the parser's: several words a flag, and errors as one sentence with the nearest key."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pydoc import locate
 from typing import Any
 
 from purer_lightning.errors import nearest
+
+
+def joined_after(words: Iterable[str], flags: Iterable[str]) -> list[str]:
+    """Join the words that follow one of ``flags``, such as those of ``--query *.jpg``, into the list that it takes."""
+    joined: list[str] = []
+    several: list[str] | None = None
+    for word in [*words, "--"]:
+        if word.startswith("--"):
+            if several is not None:
+                joined.append(json.dumps(several))
+            flag, equals, value = word.partition("=")
+            several = ([value] if equals else []) if flag in flags else None
+            joined.append(word if several is None else f"{flag}+")
+        elif several is None:
+            joined.append(word)
+        else:
+            several.append(word)
+    return joined[:-1]
 
 
 def keys_of(groups: Mapping[str, Callable[..., Any]]) -> list[str]:

@@ -58,7 +58,7 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> np.ndarray:
         None, (2 * size, 2 * size)
     )  # lets JPEG decode at a fraction of its size: 3 to 5 times faster for photos
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and np.asarray(image).max() > 255):  # "I" by older Pillows
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # `convert` would clip at 255: all white
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
