@@ -1,6 +1,7 @@
 """Fixtures that the whole suite uses."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch  # noqa: F401  here, so that its log handler takes pytest's stderr and not one test's
@@ -18,6 +19,20 @@ PROJECT = Path(__file__).resolve().parents[1]
 def one_torch_thread() -> None:
     """Keep torch to one thread: the suite's tensors are too small to share out, and sums stay in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep W&B offline, without this machine's login, and out of the user's folders; return what stands for those."""
+    home = tmp_path_factory.mktemp("wandb_home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_PROJECT", "WANDB_ENTITY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("NETRC", str(home / "netrc"))
+        for name in ("DATA", "CACHE", "CONFIG"):
+            patch.setenv(f"WANDB_{name}_DIR", str(home))
+        yield home
 
 
 @pytest.fixture(scope="session")

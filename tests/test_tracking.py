@@ -15,7 +15,7 @@ from purer_lightning.callbacks.gallery import is_moment
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.tracking import WandbSettings, settled_identity, settled_mode
+from purer_lightning.tracking import WandbRun, WandbSettings, settled_identity, settled_mode
 
 HALF, WHOLE = 6, 12
 CURVES = (
@@ -38,20 +38,6 @@ class Tracked(NamedTuple):
     folder: Path
     starts: list[Path]
     said: str
-
-
-@pytest.fixture(scope="session", autouse=True)
-def without_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test finds this machine's login, nor leaves anything in the user's folders."""
-    home = tmp_path_factory.mktemp("wandb_home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_PROJECT", "WANDB_ENTITY"):
-            patch.delenv(name, raising=False)
-        patch.setenv("WANDB_MODE", "offline")
-        patch.setenv("NETRC", str(home / "netrc"))
-        for name in ("DATA", "CACHE", "CONFIG"):
-            patch.setenv(f"WANDB_{name}_DIR", str(home))
-        yield home
 
 
 @pytest.fixture
@@ -227,6 +213,14 @@ def test_a_damaged_login_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(PurerError, match="WANDB_API_KEY invalid"):
         settled_mode("auto")
+
+
+def test_two_starts_within_a_second_are_both_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        run = WandbRun(tmp_path, WandbSettings(), "offline", "test", {})
+        run.log_metrics({"test/accuracy": 0.5})
+        run.finalize("success")
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
 
 
 def test_a_folders_run_stays_in_its_project(tracked: Tracked) -> None:

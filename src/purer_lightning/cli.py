@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "find your way": {
         "configs": ("the bundled configurations, a line each", "purer_lightning.bundled", "list_configs"),
         "configs show": ("print a bundled configuration", "purer_lightning.bundled", "show_config"),
+        "doctor": ("what this machine has, and what is wrong with it", "purer_lightning.doctor", "doctor"),
     },
 }
 HELP = ("-h", "--help")

@@ -5,6 +5,7 @@ Nothing here is reached unless ``wandb.enabled`` is true, so that nobody's run c
 
 import json
 import shlex
+import time
 import uuid
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,9 @@ class WandbRun(Logger):
         import wandb
 
         known = (self.folder / IDENTITY).is_file()
+        # W&B names a start's folder by the second and would write over an earlier start of the same second.
+        while any(self.folder.glob(f"wandb/*{time.strftime('%Y%m%d_%H%M%S')}-{self.identity.id}")):
+            time.sleep(0.1)
         try:
             self._run = wandb.init(
                 **self.identity._asdict(),
