@@ -110,3 +110,16 @@ def test_a_run_is_hidden_and_shown_by_the_keyboard(browser: "Browser", pages: di
     visit.page.keyboard.press("Space")
     visit.until(f"{lines} === {both}")
     visit.context.close()
+
+
+def test_the_slider_of_the_gallery_moves_by_the_keyboard(browser: "Browser", pages: dict[str, Path]) -> None:
+    visit = Visit(browser, pages["one"])
+    picture = "getComputedStyle(document.querySelector('.strip')).backgroundImage"
+    last = visit.page.evaluate(picture)
+    assert last.startswith('url("data:image/webp')
+    visit.page.locator("input[type=range]").focus()
+    visit.page.keyboard.press("Home")
+    assert visit.page.locator("output").text_content() == "0"
+    assert visit.page.evaluate(picture) not in ("none", last)
+    assert visit.number("document.querySelector('.strip').getBoundingClientRect().width") > 100
+    visit.context.close()

@@ -1,4 +1,4 @@
-"""GalleryCallback: the bank as a picture at the end of training, and on its way there where a logger takes pictures."""
+"""GalleryCallback: the bank as pictures, at the end of training and on its way there."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from purer_lightning.files import replacing
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.report.gallery import save_gallery
+from purer_lightning.report.gallery import Shown, save_gallery, save_sheet
 from purer_lightning.tracking import WandbRun
 from purer_lightning.training import PurerModule
 
 
 class GalleryCallback(Callback):
-    """Writes ``pseudo_images.png`` into the run folder when training ends, and shows W&B the images as they sharpen.
+    """Shows the images as they sharpen: as sheets in the run's folder ``gallery``, for the report, and in W&B.
+
+    When training ends it writes ``pseudo_images.png`` into the run folder.
 
     Args:
         classes: at most this many classes, spread evenly over the bank.
@@ -44,14 +46,14 @@ class GalleryCallback(Callback):
                 self._show(trainer, pl_module)
 
     def _show(self, trainer: Trainer, module: PurerModule) -> None:
-        runs = [logger for logger in trainer.loggers if isinstance(logger, WandbRun)]
-        if not runs:
-            return
         pictures, chosen = self._pictures(module)
         known = teachers_of(module.pool)
-        names = [f"{module.pool.classes[position].name} ({known[position]})" for position in chosen]
-        for run in runs:
-            run.log_gallery(pictures, [f"{name}, after {trainer.global_step} updates" for name in names])
+        rows = [Shown(module.pool.classes[position].name, known[position]) for position in chosen]
+        save_sheet(pictures, rows, Path(trainer.default_root_dir), trainer.global_step)
+        for run in trainer.loggers:
+            if isinstance(run, WandbRun):
+                names = [f"{row.name} ({row.teachers}), after {trainer.global_step} updates" for row in rows]
+                run.log_gallery(pictures, names)
 
     def _pictures(self, module: PurerModule) -> tuple[Tensor, list[int]]:
         """Return uint8 pictures (classes, images, C, H, W), and the classes' positions in the pool."""

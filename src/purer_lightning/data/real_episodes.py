@@ -1,6 +1,7 @@
 """Few-shot tasks of real pictures: a fixed, seeded list, the same for every method that is compared on it."""
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from purer_lightning.data.datasets import ImageSplit
@@ -45,17 +46,7 @@ class RealEpisodes(Dataset[Episode]):
 
     def __getitem__(self, index: int) -> Episode:
         """Draw episode ``index``, 0 to ``len(self)`` - 1; its ``id`` is the index."""
-        if not 0 <= index < self.episodes:
-            raise IndexError(f"Episode {index} is not in a list of {self.episodes}.")
-        rng = generator(self.seed, f"episodes-{self.split.split}", index)
-        plan = draw_plan(self.split.counts, 1, self.way, self.shot, self.query, index, rng)
-        pictures = torch.stack(
-            [
-                self.split.pictures(int(position), slots)
-                for position, slots in zip(plan.classes[0], plan.slots[0], strict=True)
-            ]
-        )
-        images = self.normalisation.apply(pictures)
+        images = self.normalisation.apply(self.pictures(index)[1])
         return Episode(
             support=images[:, : self.shot].flatten(0, 1),
             support_labels=labels_in_order(self.way, self.shot),
@@ -63,6 +54,20 @@ class RealEpisodes(Dataset[Episode]):
             query_labels=labels_in_order(self.way, self.query),
             id=index,
         )
+
+    def pictures(self, index: int) -> tuple[list[str], Tensor]:
+        """Return the classes' names in the order of labels, and the pictures of episode ``index`` as they are stored.
+
+        Returns:
+            ``way`` names, and uint8, (way, shot + query, C, H, W), the support first.
+        """
+        if not 0 <= index < self.episodes:
+            raise IndexError(f"Episode {index} is not in a list of {self.episodes}.")
+        rng = generator(self.seed, f"episodes-{self.split.split}", index)
+        plan = draw_plan(self.split.counts, 1, self.way, self.shot, self.query, index, rng)
+        positions = plan.classes[0].tolist()
+        own = [self.split.pictures(position, slots) for position, slots in zip(positions, plan.slots[0], strict=True)]
+        return [self.split.class_names[position] for position in positions], torch.stack(own)
 
 
 def _check(split: ImageSplit, normalisation: Normalisation, sizes: dict[str, int]) -> None:

@@ -17,14 +17,19 @@ INVERSION_TERMS = {
     "total": "all terms, weighted",
     "class": "cross-entropy of the teachers",
     "feature": "distance to BatchNorm's statistics",
-    "total_variation": "total variation",
-    "l2": "l2 norm",
+    "total_variation": "differences between neighbouring pixels",
+    "l2": "length of the pixels' vector",
 }
+
+
+def run_class(run: int) -> str:
+    """Return the class of the page's style that has a run's colour."""
+    return f"run-{run % COLOURS}"
 
 
 def colour(run: int) -> str:
     """Return the page's colour of a run."""
-    return f"var(--run-{run % COLOURS})"
+    return f"var(--{run_class(run)})"
 
 
 def curriculum(runs: Sequence[Run]) -> Figure:
@@ -104,13 +109,16 @@ def _accuracies(run: Run, position: int) -> list[Trace]:
         name = _called(run, "pseudo accuracy")
         traces.append(_line(_percent(pseudo), position, yaxis="y3", line=dotted, opacity=0.8, name=name))
     if "val/accuracy" in run.curves:
-        half = _percent(run.curves.get("val/ci95", Curve([], []))).values
-        error = {"type": "data", "array": half, "thickness": 1, "width": 3} if half else {}
         found = _percent(run.curves["val/accuracy"])
         name = _called(run, "meta-val accuracy")
-        marks = {"mode": "lines+markers", "marker": {"size": 6, "color": colour(position)}, "error_y": error}
+        marks = {"mode": "lines+markers", "marker": {"size": 6, "color": colour(position)}, "error_y": _error(run)}
         traces.append(_line(found, position, yaxis="y3", name=name) | marks)
     return [trace | {"hovertemplate": "%{y:.1f} %"} for trace in traces]
+
+
+def _error(run: Run) -> dict[str, Any]:
+    half = _percent(run.curves.get("val/ci95", Curve([], []))).values
+    return {"type": "data", "array": half, "thickness": 1, "width": 3}
 
 
 def inversion(runs: Sequence[Run], term: str) -> Figure | None:
@@ -139,11 +147,12 @@ def against_time(runs: Sequence[Run]) -> Figure | None:
             accuracies = [100 * moment.accuracy for moment in run.times]
             trace = _line(Curve([], accuracies), position, name=run.name, mode="lines+markers")
             trace |= {"x": [moment.minutes for moment in run.times], "text": [f"{m.update:,}" for m in run.times]}
-            traces.append(trace | {"hovertemplate": "%{y:.1f} % after %{x:.1f} min, %{text} updates"})
+            bars = {"error_y": _error(run)} if len(_error(run)["array"]) == len(run.times) else {}
+            traces.append(trace | bars | {"hovertemplate": "%{y:.1f} % after %{x:.1f} min, %{text} updates"})
     layout = {
         "height": 300,
         "hovermode": "closest",
-        "xaxis": {"title": {"text": "minutes of training, validations included"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "minutes of training"}, "rangemode": "tozero"},
         "yaxis": {"ticksuffix": " %"},
     }
     return {"data": traces, "layout": layout} if traces else None
@@ -155,18 +164,22 @@ def distribution(by_name: Sequence[tuple[str, int, bool, Sequence[float]]]) -> F
     Args:
         by_name: name, the run's position, whether to dash, and accuracies in 0 to 1.
     """
-    traces = []
+    traces: list[Trace] = []
+    runs = {position for _, position, _, _ in by_name}
     edges = [100 * edge / BINS for edge in range(BINS)]
     for name, position, dashed, accuracies in by_name:
         counts = histogram(accuracies)
         line = {"shape": "hvh", "width": 2, "color": colour(position), "dash": "dot" if dashed else "solid"}
         curve = Curve([], [100 * count / len(accuracies) for count in counts])
         trace = _line(curve, position, name=name, line=line, hovertemplate="%{y:.1f} % of the episodes")
-        traces.append(trace | {"x": [edge + 50 / BINS for edge in edges], "fill": "none" if dashed else "tozeroy"})
+        traces.append(
+            trace
+            | {"x": [edge + 50 / BINS for edge in edges], "fill": "none" if dashed or len(runs) > 1 else "tozeroy"}
+        )
     layout = {
         "height": 320,
         "hovermode": "x unified",
-        "xaxis": {"title": {"text": "accuracy in an episode"}, "ticksuffix": " %", "range": [0, 100]},
+        "xaxis": {"title": {"text": "accuracy in an episode"}, "ticksuffix": " %", "range": [0, 100], "dtick": 20},
         "yaxis": {"ticksuffix": " %", "rangemode": "tozero", "title": {"text": "of the episodes"}},
     }
     return {"data": traces, "layout": layout}

@@ -96,6 +96,11 @@ def plot(identity: str, figure: Mapping[str, Any], label: str, caption: object) 
     return tag("figure", drawing, data(identity, figure), tag("figcaption", caption), data_plot=identity)
 
 
+def breakable(name: str) -> Html:
+    """Return a name that may be broken after its underscores, where else it would be too long for a phone."""
+    return Html(html(name).replace("_", "_<wbr>"))
+
+
 def percent(fraction: float, digits: int = 1) -> str:
     """Return 0.353 as ``35.3``; the unit stands beside it or in the head of the column."""
     return f"{100 * fraction:.{digits}f}"

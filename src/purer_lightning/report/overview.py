@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from purer_lightning.report.markup import Html, details, join, percent, section, table, tag
-from purer_lightning.report.runs import Run
+from purer_lightning.report.figures import run_class
+from purer_lightning.report.markup import Html, breakable, details, join, percent, section, table, tag
+from purer_lightning.report.runs import Run, spoken
 
 Line = tuple[str, Callable[[Run], str]]
 
@@ -26,7 +27,7 @@ def overview(runs: Sequence[Run]) -> Html:
 
 def run_name(run: Run, position: int) -> Html:
     """Return a run's name behind a mark of its colour."""
-    return join([tag("span", class_=f"swatch run-{position % 8}", aria_hidden="true"), run.name])
+    return join([tag("span", class_=f"swatch {run_class(position)}", aria_hidden="true"), breakable(run.name)])
 
 
 def method(run: Run) -> str:
@@ -35,7 +36,7 @@ def method(run: Run) -> str:
     if run.setting("synthesis.source") == "real":
         of_images = "real images (a ceiling, not data-free)"
     objective = _class(run, "model.objective") or "Episodic"
-    return of_images + (f" + {_class(run, 'model.learner')}" if objective == "Episodic" else f" + {objective}")
+    return of_images + (f" + {spoken(_class(run, 'model.learner'))}" if objective == "Episodic" else f" + {objective}")
 
 
 def task(run: Run) -> str:
@@ -69,7 +70,7 @@ def _class(run: Run, key: str) -> str:
 def _learner(run: Run) -> str:
     own = dict(run.setting("model.learner.init_args", {}))
     words = [str(own.pop("architecture", "")), *_pairs(own)]
-    return f"{_class(run, 'model.learner')}: {', '.join(word for word in words if word)}"
+    return f"{spoken(_class(run, 'model.learner'))}: {', '.join(word for word in words if word)}"
 
 
 def _objective(run: Run) -> str:
@@ -79,7 +80,11 @@ def _objective(run: Run) -> str:
 
 
 def _pairs(settings: dict[str, object]) -> list[str]:
-    return [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value not in (None, {})]
+    return [_pair(name.replace("_", " "), value) for name, value in settings.items() if value not in (None, {})]
+
+
+def _pair(name: str, value: object) -> str:
+    return f"{name} {value}" if not isinstance(value, bool) else name if value else f"no {name}"
 
 
 def _curriculum(run: Run) -> str:
@@ -101,7 +106,7 @@ def _inversion(run: Run) -> str:
 
 def _meta(run: Run) -> str:
     schedule = run.setting("model.meta_schedule", "constant")
-    return f"rate {run.setting('model.meta_lr')}, {schedule.replace('_', ' ')}"
+    return f"{run.setting('model.meta_lr')}, {schedule.replace('_', ' ')}"
 
 
 def _episodes(run: Run) -> str:
@@ -145,7 +150,7 @@ LINES: list[Line] = [
     ("objective", _objective),
     ("curriculum", _curriculum),
     ("inversion", _inversion),
-    ("meta-updates' rate", _meta),
+    ("meta rate", _meta),
     ("episodes", _episodes),
     ("seed", lambda run: str(run.setting("seed_everything", ""))),
     ("done", state),

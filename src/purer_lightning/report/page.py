@@ -10,16 +10,18 @@ from purer_lightning import __version__
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.report import figures
+from purer_lightning.report.episodes import episodes_section
+from purer_lightning.report.images import galleries
 from purer_lightning.report.markup import Html, html, join, plot, section, table, tag
 from purer_lightning.report.overview import method, overview, run_name, state, task
 from purer_lightning.report.results import Result, find_results
 from purer_lightning.report.runs import Run, read_runs
-from purer_lightning.report.scores import distributions, results_section, verdicts
+from purer_lightning.report.scores import results_section, verdicts
 
 VALIDATIONS = 12  # rows at most of the table that says in figures what the first picture shows
 
 
-def report(runs: list[str], output: str | None = None) -> None:
+def report(runs: list[str], output: str | None = None, root: str | None = None) -> None:
     """Write a report of runs: what was run, its curves, its pseudo images, its results beside the baselines.
 
     Several runs are laid over one another. A run that is still going on is shown as far as it has come.
@@ -27,6 +29,7 @@ def report(runs: list[str], output: str | None = None) -> None:
     Args:
         runs: one or more run folders, as purer fit made them, of one data set.
         output: the HTML file; report.html in the first run's folder when not given.
+        root: the folder of the prepared data sets, for pictures of single episodes; the runs' own when not given.
 
     Raises:
         PurerError: a folder that is no run or has no curves, runs of different data sets, or a file that cannot be
@@ -37,23 +40,30 @@ def report(runs: list[str], output: str | None = None) -> None:
     if path.is_dir() or not path.parent.is_dir():
         found = "is a folder" if path.is_dir() else f"would lie in '{path.parent}', which is no folder"
         raise PurerError(f"Expected --output to name a file in a folder that exists, but '{path}' {found}.")
-    page = build(read, find_results(read))
+    page = build(read, find_results(read), root)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"The report is {path}: open it in a browser.")
 
 
-def build(runs: Sequence[Run], results: Sequence[Result]) -> str:
-    """Return the whole page."""
+def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = None) -> str:
+    """Return the whole page.
+
+    Args:
+        runs: of ``read_runs``.
+        results: of ``find_results``.
+        root: see ``report``.
+    """
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {runs[0].setting('data.dataset')}"
     sections = [
         overview(runs),
         training(runs),
+        galleries(runs),
         inversion(runs),
         results_section(runs, results),
-        episodes(results),
+        episodes_section(runs, results, root),
     ]
     template = files("purer_lightning.report") / "template"
     return Template((template / "report.html").read_text(encoding="utf-8")).substitute(
@@ -81,7 +91,7 @@ def switches(runs: Sequence[Run]) -> Html:
         tag("label", tag("input", type="checkbox", checked=True, data_run=position), run_name(run, position))
         for position, run in enumerate(runs)
     ]
-    return tag("fieldset", tag("legend", "Runs shown in the figures"), *boxes, class_="switches")
+    return tag("fieldset", tag("legend", "Runs"), *boxes, class_="switches")
 
 
 def training(runs: Sequence[Run]) -> Html:
@@ -135,9 +145,3 @@ def inversion(runs: Sequence[Run]) -> Html:
         )
     note = "Each term is summed over the teachers and shown before its weight, but for the total."
     return section("inversion", "Inversion", tag("p", note), tag("div", *shown, class_="grid"))
-
-
-def episodes(results: Sequence[Result]) -> Html:
-    """Return the section of single episodes."""
-    shown = distributions(results)
-    return section("episodes", "Episodes", *shown) if shown else Html("")

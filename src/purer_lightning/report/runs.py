@@ -118,6 +118,11 @@ def located(path: str, run: Path) -> Path | None:
     return None
 
 
+def spoken(learner: str) -> str:
+    """Return a learner's class as people write it."""
+    return learner.replace("Maml", "MAML")
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object.
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from purer_lightning.metrics import Interval
-from purer_lightning.report.figures import distribution
-from purer_lightning.report.markup import Html, html, join, percent, plot, section, table, tag
+from purer_lightning.report.figures import distribution, run_class
+from purer_lightning.report.markup import Html, breakable, html, join, percent, plot, section, table, tag
 from purer_lightning.report.results import ICFIL, PLAIN, Result, Row, Task, by_task, paired
-from purer_lightning.report.runs import Run
+from purer_lightning.report.runs import Run, spoken
 
-COLUMNS = ("method", "what it is", "accuracy, %", "")
+COLUMNS = ("method", "accuracy, %", "")
 WHISKER = (0, 120)  # width of a drawing of an interval, from guessing to the table's best
 
 
@@ -52,17 +52,20 @@ def _mean(row: Row) -> float:
 
 def _verdict(task: Task, own: Sequence[Row], baselines: Sequence[Row]) -> list[object]:
     shots = "1 picture" if task.shot == 1 else f"{task.shot} pictures"
-    count = len(own[0].result.accuracies[PLAIN])
+    count, mine = len(own[0].result.accuracies[PLAIN]), max(own, key=_mean)
+    told = (
+        f"the best of these, {mine.title}, gets" if len({row.result.run for row in own}) > 1 else f"{mine.title} gets"
+    )
     said: list[object] = [
-        f"On {count:,} tasks of {task.way} unseen classes of {task.dataset} with {shots} a class, ",
-        join([join([row.title, " answers ", _plus_minus(row)]) for row in own], ", "),
-        f" of the queries right; guessing, {percent(1 / task.way, 0)} %.",
+        f"On {count:,} tasks of {task.way} unseen classes of {task.dataset} with {shots} a class, {told} ",
+        join([_plus_minus(mine), f" of the queries right; guessing, {percent(1 / task.way, 0)} %."]),
     ]
     if not baselines:
         return [*said, " No baseline was scored on these tasks: test one before you judge the figure."]
-    best, mine = max(baselines, key=_mean), max(own, key=_mean)
+    best = max(baselines, key=_mean)
     difference = paired(mine, best)
-    said += [f" The best of {len(baselines)} baselines, {best.title}, ", _plus_minus(best)]
+    known = "The baseline" if len(baselines) == 1 else f"The best of {len(baselines)} baselines"
+    said += [f" {known}, {best.title}, gets ", _plus_minus(best)]
     return [*said, f": {mine.title} is {_compared(difference)}." if difference else "."]
 
 
@@ -90,7 +93,14 @@ def _task_table(task: Task, rows: Sequence[Row]) -> Html:
             f", {task.query} queries a class, episodes of seed {task.seed}; mean and 95 % interval over episodes.",
         ]
     )
-    head = [*COLUMNS, Html(f"minus {html(known.title)}, paired"), "episodes", "transductive", "parameters"]
+    head = [
+        *COLUMNS,
+        Html(f"minus {html(known.title)}, paired"),
+        "episodes",
+        "transductive",
+        "parameters",
+        "Mmac a query",
+    ]
     body = [_cells(row, own, known, (low, high)) for row, own in zip(rows, intervals, strict=True)]
     return table(caption, head, body, class_="results")
 
@@ -98,41 +108,42 @@ def _task_table(task: Task, rows: Sequence[Row]) -> Html:
 def _cells(row: Row, own: Interval, known: Row, ends: tuple[float, float]) -> list[object]:
     said, run = row.result.said, row.result.run
     difference = None if row is known else paired(row, known)
-    swatch = tag("span", class_=f"swatch run-{run % 8}" if run is not None else "swatch baseline", aria_hidden="true")
-    parameters = said["meta_model"].get("parameters")
+    mark = run_class(run) if run is not None else "baseline"
+    swatch = tag("span", class_=f"swatch {mark}", aria_hidden="true")
+    parameters, macs = (said["meta_model"].get(name) for name in ("parameters", "macs_per_query"))
     return [
-        join([swatch, row.title]),
-        in_words(said["meta_model"]) + (" + calibration" if row.method == ICFIL else ""),
+        join([swatch, breakable(row.title), tag("small", in_words(said["meta_model"], row.method))]),
         tag("strong", percent(own.mean, 2), " ± ", percent(own.ci95, 2)),
-        whisker(own, ends),
+        whisker(own, ends, run),
         f"{100 * difference.mean:+.2f} ± {percent(difference.ci95, 2)}".replace("-", "\N{MINUS SIGN}")
         if difference
         else "",
         f"{own.episodes:,}",
         "yes" if said.get("transductive") else "no",
         f"{parameters:,}" if parameters else "",
+        f"{macs / 1e6:.1f}" if macs else "",
     ]
 
 
-def in_words(model: Mapping[str, Any]) -> str:
+def in_words(model: Mapping[str, Any], method: str = PLAIN) -> str:
     """Return what a result says of its meta-model, for people."""
-    teachers = model.get("architectures")
-    if teachers:
-        body = "one teacher" if len(teachers) == 1 else f"{len(teachers)} teachers"
-    else:
-        body = f"{model['learner']}, {model.get('architecture', '')}"
+    teachers = model.get("architectures", ())
+    of_teachers = "one teacher" if len(teachers) == 1 else f"{len(teachers)} teachers"
+    body = of_teachers if teachers else f"{spoken(model['learner'])}, {model.get('architecture', '')}"
     head = f", {model['representation']} + {model['head']} head" if "head" in model else ""
     steps = model.get("test_inner_steps") or model.get("inner_steps")
-    return body + head + (f", {steps} inner step{'s' if steps != 1 else ''}" if steps else "")
+    inner = f", {steps} inner step{'s' if steps != 1 else ''}" if steps else ""
+    return body + head + inner + (", calibrated" if method == ICFIL else "")
 
 
-def whisker(own: Interval, ends: tuple[float, float]) -> Html:
+def whisker(own: Interval, ends: tuple[float, float], run: int | None) -> Html:
     """Draw an interval between guessing and the best; the figures stand beside it, so it is hidden from readers."""
     left, right = WHISKER
+    mine = f" {run_class(run)}" if run is not None else ""
     scale = (right - left - 16) / max(ends[1] - ends[0], 1e-9)
     at = [8 + scale * (value - ends[0]) for value in (own.mean - own.ci95, own.mean, own.mean + own.ci95)]
     return Html(
-        f'<svg class="whisker" viewBox="0 0 {right} 16" width="{right}" height="16" aria-hidden="true">'
+        f'<svg class="whisker{mine}" viewBox="0 0 {right} 16" width="{right}" height="16" aria-hidden="true">'
         f'<line class="base" x1="0" x2="{right}" y1="8" y2="8"/>'
         f'<line class="interval" x1="{at[0]:.1f}" x2="{at[2]:.1f}" y1="8" y2="8"/>'
         f'<circle cx="{at[1]:.1f}" cy="8" r="3.5"/></svg>'

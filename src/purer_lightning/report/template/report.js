@@ -31,7 +31,10 @@
         font: { family: "var(--sans)", size: 13, color: "var(--ink)" } },
     };
     const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
-    const own = Object.fromEntries(axes.map((key) => [key, { ...axis, ...layout[key] }]));
+    const own = Object.fromEntries(axes.map((key) => {
+      const title = { ...layout[key].title, font: { size: 13 }, standoff: 8 };
+      return [key, { ...axis, ...layout[key], title }];
+    }));
     return resolved({ ...base, ...layout, ...own }, style);
   }
 
@@ -52,6 +55,18 @@
       if (box.checked) hidden.delete(run); else hidden.add(run);
       draw();
     });
+  }
+  for (const slider of document.querySelectorAll("input[data-updates]")) {
+    const updates = slider.dataset.updates.split(" ").map(Number);
+    const gallery = slider.closest(".gallery");
+    const show = () => {
+      const said = updates[slider.value].toLocaleString("en-GB");
+      gallery.style.setProperty("--sheet", `var(--frame-${slider.value})`);
+      gallery.querySelector("output").textContent = said;
+      slider.setAttribute("aria-valuetext", `after ${said} updates`);
+    };
+    slider.addEventListener("input", show);
+    show();
   }
   const nav = document.querySelector("nav");
   for (const section of document.querySelectorAll("main > section")) {
