@@ -8,6 +8,7 @@ from torch import Tensor
 
 from problem import LAMBDA, Problem
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
+from purer_lightning.objectives.gradient import meta_gradient
 
 SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
 
@@ -35,12 +36,8 @@ def parts_of(problem: Problem) -> list[Part]:
         )
         return torch.autograd.grad(hardness, module.bank.images)[0]
 
-    def product_outer_loss() -> Tensor:
-        weights = module.learner.weights()
-        return module.objective.outcome(module.learner, weights, module.bank, plan.meta_batch, second_order=True).loss
-
     def product_meta_gradient() -> Tensor:
-        return flat(torch.autograd.grad(product_outer_loss(), list(module.learner.parameters())))
+        return meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
 
     def plain_update(weight: float) -> None:
         plain.data_step(jitter, weight, plan.adversarial)
@@ -66,7 +63,7 @@ def parts_of(problem: Problem) -> list[Part]:
         Part(
             "meta-step",
             lambda: plain.theta_step(plan.meta_batch),
-            lambda: module.theta_step(product_outer_loss()),
+            lambda: module.theta_step(product_meta_gradient()),
             lambda: (flat(plain.meta_gradient(plan.meta_batch)), product_meta_gradient()),
         ),
         Part("update, switch off", lambda: plain_update(0.0), lambda: product_update(fired=False)),

@@ -44,6 +44,11 @@ class EpisodePlan(NamedTuple):
     shot: int
     update: int
 
+    def episodes(self) -> "list[EpisodePlan]":
+        """Return the plans of the single episodes, in order."""
+        pairs = zip(torch.split(self.classes, 1), torch.split(self.slots, 1), strict=True)
+        return [EpisodePlan(classes, slots, self.shot, self.update) for classes, slots in pairs]
+
 
 def draw_plan(
     images_per_class: Tensor, episodes: int, way: int, shot: int, query: int, update: int, rng: torch.Generator

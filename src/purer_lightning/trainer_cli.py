@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
@@ -168,7 +168,9 @@ def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
                 f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
             )
         return run / subcommand
-    if any((run / made).exists() for made in ("metrics.csv", FOLDER)) and not goes_on:
+    # Asked by the first rank alone: when the others start, it may have begun to write.
+    first = getattr(rank_zero_only, "rank", 0) in (0, None)
+    if first and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
             f"--run {run} --ckpt_path last."

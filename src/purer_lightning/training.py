@@ -20,11 +20,14 @@ from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.nets.functional import running_statistics
-from purer_lightning.objectives import Episodic, Objective, Outcome
+from purer_lightning.objectives import Episodic, Objective
+from purer_lightning.objectives.gradient import MetaGradient, meta_gradient
+from purer_lightning.parallel import Ranks, shaped
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
 from purer_lightning.stored import describe_for_loading
+from purer_lightning.training_checks import check_trainer
 
 
 class PurerModule(LightningModule):
@@ -83,10 +86,8 @@ class PurerModule(LightningModule):
         inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else None
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        outer = self.objective.outcome(
-            self.learner, self.learner.weights(), self.bank, plan.meta_batch, second_order=self.learner.second_order
-        )
-        self.theta_step(outer.loss)
+        outer = meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
+        self.theta_step(outer.gradient)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
         self.switch.observe(outer.accuracy.item())
@@ -106,9 +107,11 @@ class PurerModule(LightningModule):
             plan: holds the adversarial episode; needed where ``difficulty_weight`` is not 0.
         """
         jitter = draw_jitter(self.seed, update)
-        terms, gradient = inversion_gradient(self.pool.teachers, self.bank.images, jitter, self.inversion)
+        terms, gradient = inversion_gradient(
+            self.pool.teachers, self.bank.images, jitter, self.inversion, Ranks.current()
+        )
         if difficulty_weight > 0 and plan is not None:
-            # From copies of theta: what makes images harder must leave no trace on the meta-model.
+            # From copies of theta: what makes images harder must leave no trace on it. One episode: each rank alike.
             copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
             hardness = self.objective.hardness(self.learner, copies, self.bank, plan.adversarial)
             gradient -= difficulty_weight * torch.autograd.grad(hardness, self.bank.images)[0]
@@ -118,12 +121,18 @@ class PurerModule(LightningModule):
         self.bank.images.grad = None
         return terms
 
-    def theta_step(self, loss: Tensor) -> None:
-        """Take one step of Adam on the meta-model."""
+    def theta_step(self, gradient: Tensor) -> None:
+        """Take one step of Adam on the meta-model.
+
+        The gradient is that of ``meta_gradient``. No ``backward``: it would wake DDP's reducer, which cannot
+        differentiate twice and knows nothing of uneven shares.
+        """
         meta_optimizer = self.optimizers()[0]  # type: ignore[index]
-        meta_optimizer.zero_grad()
-        self.manual_backward(loss, inputs=list(self.learner.parameters()))
+        parameters = list(self.learner.parameters())
+        for parameter, own in zip(parameters, shaped(gradient, parameters), strict=True):
+            parameter.grad = own
         meta_optimizer.step()
+        meta_optimizer.zero_grad()
         if self.meta_schedule != "constant":
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
@@ -135,7 +144,7 @@ class PurerModule(LightningModule):
                 f"model.meta_lr, model.image_lr or the learner's inner_lr."
             )
 
-    def log_update(self, inversion: InversionTerms | None, outer: Outcome, *, fired: bool) -> None:
+    def log_update(self, inversion: InversionTerms | None, outer: MetaGradient, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
         row: dict[str, float | Tensor] = {
             "train/outer_loss": outer.difficulty,
@@ -148,7 +157,8 @@ class PurerModule(LightningModule):
         }
         row |= inversion.logs() if inversion else {}
         self.log_dict(row, logger=False)  # for callbacks that watch a value
-        log_row(self.trainer, row, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if self.fabric is None:  # Fabric, by which the benchmarks drive this module, has no log
+            log_row(self.trainer, row, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         self.log_dict({"difficulty": outer.difficulty, "accuracy": outer.accuracy}, prog_bar=True, logger=False)
 
     def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
@@ -174,20 +184,11 @@ class PurerModule(LightningModule):
         """Take the pool and the bank from the data module.
 
         Raises:
-            PurerError: more than one process, float16, or no bank.
+            PurerError: what ``check_trainer`` raises, or no bank.
         """
-        if self.trainer.world_size > 1:
-            raise PurerError(
-                f"Training runs in one process so far, but {self.trainer.world_size} were started; set "
-                f"trainer.devices to 1 (testing runs on several)."
-            )
         self.data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and self.trainer.precision == "16-mixed":
-            raise PurerError(
-                "The gradients of the inner loop and of the images are not scaled, so they vanish in float16; set "
-                "trainer.precision to bf16-mixed or 32-true."
-            )
         if stage == "fit":
+            check_trainer(self.trainer)
             self.pool = self.data.teachers
             if not hasattr(self.data, "bank"):
                 raise PurerError(
@@ -219,12 +220,11 @@ class PurerModule(LightningModule):
         return [meta, images], [one_cycle(meta, self.meta_lr, self.trainer.max_steps)]
 
     def on_fit_start(self) -> None:
-        """Move the teachers, which are no submodules, to where the images are."""
-        without = [teacher.record.name for teacher in self.pool.teachers if not running_statistics(teacher.network)]
-        if without:
+        """Give the teachers, which are no submodules, the images' device and dtype."""
+        if without := [each.record.name for each in self.pool.teachers if not running_statistics(each.network)]:
             rank_zero_warn(f"No BatchNorm, so no R_feature in the inversion of: {', '.join(without)}.")
         for teacher in self.pool.teachers:
-            teacher.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            teacher.network.to(self.bank.images).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def on_train_start(self) -> None:
         """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""

@@ -13,6 +13,7 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.training import PurerModule
+from purer_lightning.training_checks import PRECISIONS, check_trainer
 
 
 class SynthesisCallback(Callback):
@@ -49,7 +50,8 @@ class SynthesisCallback(Callback):
             say_that_it_is_a_ceiling(data.bank)
         else:
             data.make_bank()
-        data.bank.to(trainer.strategy.root_device)
+        check_trainer(trainer)
+        data.bank.to(trainer.strategy.root_device, PRECISIONS[str(trainer.precision)])
 
     def _check_no_data_steps(self, pl_module: PurerModule) -> None:
         curriculum = pl_module.switch.settings.enabled

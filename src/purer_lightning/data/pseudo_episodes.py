@@ -159,6 +159,11 @@ class PseudoEpisodeDataModule(LightningDataModule):
         images = self._open(split)
         dataset = RealEpisodes(images, self.normalisation, self.way, self.shot, self.query, episodes, self.seed)
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if episodes < world:
+            raise PurerError(
+                f"Expected an episode of '{split}' for each of the {world} ranks, but there are {episodes}; raise "
+                "data.validation_episodes or data.test_episodes, or lower trainer.devices."
+            )
         # Strided ids instead of Lightning's sampler, which pads with repeated episodes.
         own = range(rank, episodes, world)
         return DataLoader(dataset, sampler=own, batch_size=1, collate_fn=list, num_workers=self.num_workers)  # type: ignore[arg-type]

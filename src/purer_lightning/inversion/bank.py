@@ -25,8 +25,8 @@ class ImageBank:
         seed: the run's seed.
 
     Attributes:
-        images: float32, (classes, images_per_class, channels, image_size, image_size), normalised pixel space,
-            first drawn N(0, 1) as in the released code; requires gradients, unless the bank is ``fixed``.
+        images: float32 unless converted, (classes, images_per_class, channels, image_size, image_size), normalised
+            pixel space, first drawn N(0, 1) as in the released code; requires gradients, unless the bank is ``fixed``.
     """
 
     images: Tensor
@@ -54,9 +54,9 @@ class ImageBank:
         """How many images each class has: int64, (classes,)."""
         return torch.full(self.images.shape[:1], self.images.shape[1])
 
-    def to(self, device: torch.device) -> None:
-        """Move the images; call it before an optimiser is made for them."""
-        self.images = self.images.detach().to(device).requires_grad_(self.images.requires_grad)
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """Move and convert the images; call it before an optimiser is made for them."""
+        self.images = self.images.detach().to(device, dtype).requires_grad_(self.images.requires_grad)
 
     def episodes(self, plan: EpisodePlan) -> list[Episode]:
         """Gather the plan's episodes; their images are differentiable with respect to ``images``."""

@@ -3,14 +3,16 @@
 The plain, sequential definition: one teacher after the other, so that only one teacher's graph is alive at a time.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
 from purer_lightning.nets.functional import running_statistics
+from purer_lightning.parallel import ALONE, Ranks
 from purer_lightning.seeding import generator
 
 
@@ -38,34 +40,81 @@ def draw_jitter(seed: int, update: int, reach: int = 2) -> tuple[int, int]:
     return down, right
 
 
+class TeacherGradient(NamedTuple):
+    """What one teacher says of the images of its classes.
+
+    Attributes:
+        terms: L_EI, without a graph.
+        gradient: its gradient, (classes, images_per_class, C, H, W), classes in the order of the teacher's outputs.
+    """
+
+    terms: InversionTerms
+    gradient: Tensor
+
+    def packed(self) -> Tensor:
+        """Return all values in one row, the terms first."""
+        return torch.cat([torch.stack(list(self.terms)), self.gradient.flatten()])
+
+    @classmethod
+    def unpacked(cls, row: Tensor, shape: tuple[int, ...]) -> "TeacherGradient":
+        """Return what ``packed`` made a row of; ``shape`` is that of the gradient."""
+        count = len(InversionTerms._fields)
+        return cls(InversionTerms(*row[:count]), row[count:].view(shape))
+
+
+def teacher_gradients(
+    teachers: Sequence[ClassTeacher], images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
+) -> Iterator[TeacherGradient]:
+    """Yield each teacher's L_EI and its gradient with respect to the images of the teacher's classes.
+
+    Args:
+        teachers: those to ask, in order.
+        images: the bank, (classes, images_per_class, C, H, W).
+        jitter: roll (down, right) in pixels.
+        prior_weights: weights of the priors.
+    """
+    for teacher in teachers:
+        rows = images.detach()[teacher.classes.to(images.device)].requires_grad_()
+        # Faster on a CPU than the contiguous format: benchmarks/README.md.
+        own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
+        labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
+        terms = inversion_loss(teacher.network, {}, own, labels, running_statistics(teacher.network), prior_weights)
+        (gradient,) = torch.autograd.grad(terms.total, rows)
+        yield TeacherGradient(terms.detached(), gradient)
+
+
 def inversion_gradient(
     teachers: Sequence[ClassTeacher],
     images: Tensor,
     jitter: tuple[int, int],
     prior_weights: InversionWeights,
+    ranks: Ranks = ALONE,
 ) -> tuple[InversionTerms, Tensor]:
     """Compute sum_m L_EI(D_m) over the teachers and its gradient with respect to the bank's images.
+
+    Each rank asks its share of the teachers. All receive every teacher's gradient and add them up in the order of the
+    teachers, so that the sum is the same to the bit on any number of ranks.
 
     Args:
         teachers: every teacher weighs the same.
         images: the bank, (classes, images_per_class, C, H, W).
         jitter: roll (down, right) in pixels.
         prior_weights: weights of the priors.
+        ranks: the processes of the run.
 
     Returns:
         The terms summed over teachers, without a graph, and the gradient, of the bank's shape. Images of classes
         that no teacher knows have gradient zero; those that several know, the sum.
     """
-    leaf = images.detach().requires_grad_()
+    shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
+    lengths = [len(InversionTerms._fields) + math.prod(shape) for shape in shapes]
+    own = [found.packed() for found in teacher_gradients(ranks.share(teachers), images, jitter, prior_weights)]
+    found = [
+        TeacherGradient.unpacked(row, shape)
+        for row, shape in zip(ranks.gather(own, lengths, images.detach()), shapes, strict=True)
+    ]
     gradient = torch.zeros_like(images)
-    terms = []
-    for teacher in teachers:
-        classes = teacher.classes.to(images.device)
-        # Faster on a CPU than the contiguous format: benchmarks/README.md.
-        own = leaf[classes].flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
-        labels = torch.arange(len(classes), device=images.device).repeat_interleave(images.shape[1])
-        own_terms = inversion_loss(teacher.network, {}, own, labels, running_statistics(teacher.network), prior_weights)
-        (own_gradient,) = torch.autograd.grad(own_terms.total, leaf)
-        gradient += own_gradient
-        terms.append(own_terms.detached())
+    for teacher, each in zip(teachers, found, strict=True):
+        gradient[teacher.classes.to(images.device)] += each.gradient
+    terms = [each.terms for each in found]
     return sum(terms[1:], start=terms[0]), gradient

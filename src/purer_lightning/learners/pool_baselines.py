@@ -67,7 +67,7 @@ class PoolClassifier(FeatureClassifier):
     def represent(self, images: Tensor, weights: Weights) -> Tensor:
         """Return the teachers' concatenated features or logits, (N, D), without a graph."""
         del weights  # the teachers hold their own
-        judges = self._judges.to(images.device)
+        judges = self._judges.to(images)
         with torch.no_grad():
             return widened(judges(images) if self.representation == "logits" else judges.features(images))
 

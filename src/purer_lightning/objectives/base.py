@@ -28,7 +28,14 @@ class Outcome(NamedTuple):
 
 
 class Objective(ABC):
-    """What PurerModule trains its meta-model by."""
+    """What PurerModule trains its meta-model by.
+
+    Attributes:
+        divisible: whether the loss is a sum over the plan's episodes, each of which can be evaluated by itself; ranks
+            then share them.
+    """
+
+    divisible: bool = False
 
     def setup(self, pool: Pool, learner: Learner, seed: int) -> None:
         """Take what a run knows before its first update: the pool, a learner that is built, and the run's seed."""

@@ -167,7 +167,7 @@ class Distillation(Objective):
     def judge(self, images: Tensor) -> Judged:
         """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept."""
         views = [images, images.flip(-1)] if self.mirror else [images]
-        judges = self.judges.to(images.device)
+        judges = self.judges.to(images)
         said = [
             judges.logits_and_features(view) if self.features else (judges(view), no_features(view)) for view in views
         ]

@@ -15,6 +15,8 @@ from purer_lightning.objectives.base import Objective, Outcome
 class Episodic(Objective):
     """The cross-entropy on query images after adaptation to the support set, summed over the update's episodes."""
 
+    divisible = True
+
     def check(self, learner: Learner) -> None:
         """Refuse a learner whose BatchNorm remembers statistics: pseudo episodes do not keep them up to date."""
         if learner.batchnorm == "running":

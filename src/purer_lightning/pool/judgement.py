@@ -28,10 +28,10 @@ class Judges:
         self.networks: list[Any] = [folded(network) for network in networks]
         self.sizes: list[int] = [network.head.out_features for network in self.networks]
 
-    def to(self, device: torch.device) -> "Judges":
-        """Move the copies, in the memory format that convolutions are fastest in."""
+    def to(self, like: Tensor) -> "Judges":
+        """Give the copies ``like``'s device and dtype, and the memory format that convolutions are fastest in."""
         for network in self.networks:
-            network.to(device=device, memory_format=torch.channels_last)
+            network.to(device=like.device, dtype=like.dtype, memory_format=torch.channels_last)
         return self
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -1,0 +1,87 @@
+"""`purer fit` on one, two and three real processes over gloo: one and the same run, to the bit.
+
+Two do not divide the three teachers, three not the four episodes, and the adversarial data steps are among the updates.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from purer_lightning.cli import main
+
+UPDATES, HALF = 50, 25
+
+
+@pytest.fixture(scope="module")
+def words(toy_data: Path, toy_pool: Path) -> list[str]:
+    """A fit in float64 whose switch fires now and then, of three teachers and four episodes."""
+    return [
+        *("fit", "--config", "demo.yaml", "--trainer.precision", "64-true"),
+        *("--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)),
+        *("--data.way", "3", "--data.query", "2", "--data.episodes_per_update", "4", "--data.updates_per_epoch", "25"),
+        *("--data.validation_episodes", "4", "--synthesis.initial_steps", "2", "--gallery.classes", "1"),
+        *("--model.curriculum.warm_up", "10", "--model.curriculum.patience", "3"),
+        *("--model.learner.init_args.arguments", '{"width": 8}'),
+        *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+    ]
+
+
+def fit(run: Path, words: list[str], ranks: int, updates: int = UPDATES, resume: bool = False) -> Path:
+    """Train on some ranks; with more than one by a command of its own, which Lightning runs once a rank."""
+    command = [*words, "--run", str(run), "--trainer.max_steps", str(updates)]
+    command += ["--ckpt_path", str(run / "checkpoints" / "last.ckpt")] if resume else []
+    if ranks == 1:
+        main(command)
+        return run
+    purer = Path(sys.executable).with_name("purer")
+    command += ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([purer, *command], check=False, capture_output=True, text=True, timeout=250, env=one_thread)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return loaded
+
+
+def largest_difference(run: Path, other: Path) -> float:
+    """Return the largest difference of any weight or pixel."""
+    one, two = checkpoint(run), checkpoint(other)
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    images = [state["callbacks"]["SynthesisCallback"]["images"] for state in (one, two)]
+    pairs = {name: (value, two["state_dict"][name]) for name, value in one["state_dict"].items()}
+    pairs["images"] = (images[0], images[1])
+    assert all(value.dtype == torch.float64 for value, _ in pairs.values())
+    return max(float((value - found).abs().max()) for value, found in pairs.values())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Path:
+    return fit(tmp_path_factory.mktemp("runs") / "alone", words, 1)
+
+
+def test_three_ranks_compute_the_run_of_one(alone: Path, tmp_path: Path, words: list[str]) -> None:
+    three = fit(tmp_path / "three", words, 3)
+    assert largest_difference(alone, three) == 0
+    assert checkpoint(alone)["curriculum"] == checkpoint(three)["curriculum"]
+    assert checkpoint(alone)["curriculum"]["firings"] > 2
+    assert (alone / "metrics.csv").read_text() == (three / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "ranks", [(2, 1), (1, 2)], ids=["begun on two, resumed on one", "begun on one, resumed on two"]
+)
+def test_a_run_may_be_resumed_on_another_number_of_ranks(
+    ranks: tuple[int, int], alone: Path, tmp_path: Path, words: list[str]
+) -> None:
+    run = fit(tmp_path / "run", words, ranks[0], HALF)
+    fit(run, words, ranks[1], resume=True)
+    assert largest_difference(alone, run) == 0
+    assert (alone / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
