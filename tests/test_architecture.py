@@ -24,7 +24,7 @@ LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
 MAY_IMPORT_LIGHTNING = [
     "cli*",
     "trainer_cli.py",
-    "tracking.py",
+    "tracking/*",
     "data/pseudo_episodes.py",
     "data/modules*",
     "pool/pretraining*",

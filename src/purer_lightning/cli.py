@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "use and look": {
         "adapt": ("learn your own classes from a few pictures each, label others", "purer_lightning.adapt", "adapt"),
+        "dashboard": ("a W&B workspace of the curriculum", "purer_lightning.tracking.dashboard", "dashboard"),
         "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
     },
     "find your way": {

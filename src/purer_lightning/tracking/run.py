@@ -1,17 +1,12 @@
-"""Weights & Biases: one run a training, online where there is a login and offline where there is none.
-
-Nothing here is reached unless ``wandb.enabled`` is true, so that nobody's run calls a server unasked.
-"""
+"""WandbRun: a Lightning logger that makes one run of W&B out of a run folder."""
 
 import json
 import shlex
 import time
-import uuid
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger
@@ -21,93 +16,12 @@ from torch import Tensor
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.pool.manifest import PoolManifest
+from purer_lightning.tracking.login import IDENTITY, Identity, Mode, WandbSettings, settled_identity
 
-IDENTITY = "wandb.json"  # in the run folder
-PROJECT = "purer"
 STEP = "curriculum/step"  # the meta-update: the horizontal axis of every curve
 CURVES = ("curriculum/*", "train/*", "inversion/*", "val/*")
+GALLERY, POOL = "pseudo_images", "pool"
 ENLARGED = 4  # a pseudo image has 28 to 84 pixels, too few for a browser
-Mode = Literal["online", "offline"]
-
-
-@dataclass
-class WandbSettings:
-    """Whether and where a run is shown in Weights & Biases, beside metrics.csv, which is always written.
-
-    Attributes:
-        enabled: nothing is written for it and no network is used unless this is true.
-        project: of W&B; null is the one that this run folder's run is in already, or "purer".
-        entity: user or team of W&B; null is that of this run folder's run, or the login's own.
-        name: of the run; null is the run folder's name.
-        tags: of the run.
-        mode: "auto" is online where there is a login and offline where there is none or WANDB_MODE says so.
-    """
-
-    enabled: bool = False
-    project: str | None = None
-    entity: str | None = None
-    name: str | None = None
-    tags: list[str] | None = None
-    mode: Literal["auto", "online", "offline"] = "auto"
-
-
-class Identity(NamedTuple):
-    """Which run of W&B a run folder is; all its starts are that one run."""
-
-    id: str
-    project: str
-    entity: str | None
-
-
-def settled_mode(wanted: Literal["auto", "online", "offline"]) -> Mode | None:
-    """Decide between online and offline before anything starts, without asking a server.
-
-    Returns:
-        None where WANDB_MODE (or ``wandb disabled``) switches W&B off.
-
-    Raises:
-        PurerError: a login that cannot be one, or "online" without a login.
-    """
-    import wandb
-
-    said = wandb.setup(settings=wandb.Settings(silent=True)).settings.mode
-    if wanted == "auto" and said == "disabled":
-        return None
-    if wanted == "offline" or (wanted == "auto" and said in ("offline", "dryrun")):
-        return "offline"
-    try:
-        logged_in = wandb.login(prompt=False, verify=False)
-    except wandb.errors.AuthenticationError as error:
-        raise PurerError(f"The login for Weights & Biases is damaged ({error}); run `wandb login` again.") from error
-    if wanted == "online" and not logged_in:
-        raise PurerError(
-            f"Expected a login for wandb.mode online, but found none (W&B's own mode is {said}); run `wandb login`, or "
-            "set wandb.mode to offline."
-        )
-    return "online" if logged_in else "offline"
-
-
-def settled_identity(folder: Path, settings: WandbSettings) -> Identity:
-    """Return the run of W&B that a run folder is, or a new one.
-
-    Raises:
-        PurerError: the settings name another project or entity than that of the folder's run.
-    """
-    path = folder / IDENTITY
-    if not path.is_file():
-        return Identity(uuid.uuid4().hex[:8], settings.project or PROJECT, settings.entity)
-    try:
-        kept = Identity(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise PurerError(f"'{path}' is damaged ({error}); remove it, and a new run of W&B is begun.") from error
-    for name in ("project", "entity"):
-        wanted, found = getattr(settings, name), getattr(kept, name)
-        if wanted not in (None, found):
-            raise PurerError(
-                f"The run in '{folder}' is in the W&B {name} '{found}', but wandb.{name} is '{wanted}'; leave it out, "
-                "or name another folder with --run."
-            )
-    return kept
 
 
 class WandbRun(Logger):
@@ -186,7 +100,7 @@ class WandbRun(Logger):
             self._run.config.update(self.config, allow_val_change=True)
         if self.pool and not known:
             columns, rows = pool_table(self.pool)
-            self._run.log({"pool": wandb.Table(columns=columns, data=rows)}, step=0)
+            self._run.log({POOL: wandb.Table(columns=columns, data=rows)}, step=0)
         where = self._run.url if self.mode == "online" else f"offline, in {self.folder / 'wandb'}"
         rank_zero_info(f"W&B run {self.identity.id}: {where}")
 
@@ -223,7 +137,7 @@ class WandbRun(Logger):
         rows = pictures.permute(0, 3, 1, 4, 2).flatten(2, 3)  # (classes, H, images x W, C)
         rows = rows.repeat_interleave(ENLARGED, dim=1).repeat_interleave(ENLARGED, dim=2)
         shown = [wandb.Image(row.numpy(), caption=text) for row, text in zip(rows, captions, strict=True)]
-        self.experiment.log({"pseudo_images": shown, STEP: self._update}, step=self._update)
+        self.experiment.log({GALLERY: shown, STEP: self._update}, step=self._update)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -3,21 +3,18 @@
 import csv
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import wandb
 
-import wandb_file
 from purer_lightning.callbacks.gallery import is_moment
 from purer_lightning.cli import main
-from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.tracking import WandbRun, WandbSettings, settled_identity, settled_mode
+from purer_lightning.tracking import WandbRun, WandbSettings
+from tracking import wandb_file
+from tracking.conftest import WHOLE, Tracked
 
-HALF, WHOLE = 6, 12
 CURVES = (
     "curriculum/difficulty",
     "curriculum/switch",
@@ -29,48 +26,6 @@ CURVES = (
     "inversion/total_variation",
     "inversion/l2",
 )
-KEY = "k" * 40  # of the length that W&B demands; nobody's
-
-
-class Tracked(NamedTuple):
-    """A training that was stopped halfway and gone on with, then tested: a run folder and its starts in W&B."""
-
-    folder: Path
-    starts: list[Path]
-    said: str
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    """W&B reads its settings once a process; let it read them again."""
-    wandb.teardown()
-    yield
-    wandb.teardown()
-
-
-@pytest.fixture(scope="module")
-def flags(toy_data: Path, toy_pool: Path) -> list[str]:
-    where = ["--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)]
-    small = ["--data.way", "3", "--data.query", "3", "--data.episodes_per_update", "2", "--data.updates_per_epoch", "2"]
-    episodes = ["--data.validation_episodes", "2", "--data.test_episodes", "4", "--synthesis.initial_steps", "2"]
-    switch = ["--model.curriculum.warm_up", "4", "--model.curriculum.patience", "2"]
-    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-    return [*where, *small, *episodes, *switch, *quiet]
-
-
-@pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Tracked:
-    folder = tmp_path_factory.mktemp("runs") / "a run"
-    shown = ["--wandb.enabled", "true", "--wandb.tags", "[toy]"]
-    fit = ["fit", "--config", "demo.yaml", *flags, *shown, "--run", str(folder)]
-    last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr("purer_lightning.tracking.rank_zero_info", lines.append)
-        main([*fit, "--trainer.max_steps", str(HALF)])
-        main([*fit, "--trainer.max_steps", str(WHOLE), *last])
-        main(["test", "--config", "demo.yaml", *flags, *shown, *last])
-    return Tracked(folder, sorted(folder.glob("wandb/offline-run-*/*.wandb")), "\n".join(lines))
 
 
 def curve(files: list[Path], key: str) -> dict[int, float]:
@@ -164,9 +119,15 @@ def test_the_line_that_sends_the_run_names_every_start_of_it(tracked: Tracked) -
     assert sorted(Path("/").glob(pattern.lstrip("/"))) == [file.parent for file in tracked.starts]
 
 
-def test_a_run_that_does_not_ask_for_it_knows_nothing_of_wandb(tmp_path: Path, flags: list[str]) -> None:
+def test_a_run_that_does_not_ask_for_it_knows_nothing_of_wandb_nor_of_other_services(
+    tmp_path: Path, flags: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     main(["fit", "--config", "demo.yaml", *flags, "--trainer.max_steps", "1", "--run", str(tmp_path / "run")])
     assert not list(tmp_path.rglob("*wandb*"))
+    assert "GPU available" in caplog.text
+    assert "litlogger" not in caplog.text
+    assert "Tip:" not in caplog.text
     assert (tmp_path / "run" / "metrics.csv").is_file()
 
 
@@ -183,56 +144,12 @@ def test_metrics_csv_is_written_beside_loggers_of_the_users_own(tmp_path: Path, 
     assert list((tmp_path / "own").rglob("metrics.csv"))
 
 
-@pytest.mark.usefixtures("fresh")
-def test_a_login_decides_without_asking_a_server(monkeypatch: pytest.MonkeyPatch, without_login: Path) -> None:
-    monkeypatch.delenv("WANDB_MODE")
-    assert settled_mode("auto") == "offline"
-    with pytest.raises(PurerError, match="wandb login"):
-        settled_mode("online")
-    wandb.teardown()
-    (without_login / "netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
-    try:
-        assert settled_mode("auto") == settled_mode("online") == "online"
-        assert settled_mode("offline") == "offline"
-    finally:
-        (without_login / "netrc").unlink()
-
-
-@pytest.mark.usefixtures("fresh")
-def test_the_environments_mode_wins_over_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert settled_mode("auto") == "offline"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    wandb.teardown()
-    assert settled_mode("auto") is None
-
-
-@pytest.mark.usefixtures("fresh")
-def test_a_damaged_login_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setenv("WANDB_API_KEY", "short")
-    with pytest.raises(PurerError, match="WANDB_API_KEY invalid"):
-        settled_mode("auto")
-
-
 def test_two_starts_within_a_second_are_both_kept(tmp_path: Path) -> None:
     for _ in range(2):
         run = WandbRun(tmp_path, WandbSettings(), "offline", "test", {})
         run.log_metrics({"test/accuracy": 0.5})
         run.finalize("success")
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
-
-
-def test_a_folders_run_stays_in_its_project(tracked: Tracked) -> None:
-    assert settled_identity(tracked.folder, WandbSettings(project="purer")).project == "purer"
-    with pytest.raises(PurerError, match=r"is in the W&B project 'purer', but wandb\.project is 'other'"):
-        settled_identity(tracked.folder, WandbSettings(project="other"))
-
-
-def test_a_damaged_identity_is_named(tmp_path: Path) -> None:
-    (tmp_path / "wandb.json").write_text('{"id": ')
-    with pytest.raises(PurerError, match=r"wandb\.json' is damaged"):
-        settled_identity(tmp_path, WandbSettings())
 
 
 def test_galleries_become_rare() -> None:
