@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from purer_lightning.parallel import ALONE, Ranks, flat, shaped
+from purer_lightning.parallel import ALONE, Ranks, fingerprint, flat, shaped
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
@@ -58,3 +58,15 @@ def test_a_row_takes_its_shapes_back() -> None:
     tensors = [torch.randn(2, 3), torch.randn(()), torch.randn(4, 1, 2).to(memory_format=torch.contiguous_format)]
     for one, other in zip(shaped(flat(tensors), tensors), tensors, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_fingerprint_sees_last_bits_also_where_one_rises_and_one_falls(dtype: torch.dtype) -> None:
+    tensors = [torch.randn(3, 5).to(dtype), torch.rand(2).to(dtype) + 1]
+    same = [tensor.clone() for tensor in tensors]
+    assert torch.equal(fingerprint(tensors), fingerprint(same))
+    same[1][0] = torch.nextafter(same[1][0], torch.tensor(9.0, dtype=dtype))
+    assert not torch.equal(fingerprint(tensors), fingerprint(same))
+    same[1][1] = torch.nextafter(same[1][1], torch.tensor(0.0, dtype=dtype))
+    assert fingerprint(tensors)[0] == fingerprint(same)[0]
+    assert fingerprint(tensors)[1] != fingerprint(same)[1]

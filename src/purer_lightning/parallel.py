@@ -103,3 +103,17 @@ def shaped(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Return a row of values in the shapes of ``like``: what ``flat`` was given."""
     parts = torch.split(row, [tensor.numel() for tensor in like])
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+
+
+def fingerprint(tensors: Sequence[Tensor]) -> Tensor:
+    """Return two numbers, int64 (2,), that change where a bit of float32 or float64 tensors does, on their device.
+
+    Sum and sum of squares, modulo 2^64, of what the bits say as whole numbers: two last bits of which one rises and
+    one falls leave the sum, but not the squares.
+    """
+    marks = torch.zeros(2, dtype=torch.int64, device=tensors[0].device)
+    for tensor in tensors:
+        for part in torch.split(tensor.detach().flatten(), 2**20):  # the squares take memory
+            whole = part.view(torch.int32 if part.element_size() == 4 else torch.int64).long()
+            marks += torch.stack([whole.sum(), (whole * whole).sum()])
+    return marks

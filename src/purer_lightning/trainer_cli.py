@@ -16,7 +16,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
-from purer_lightning.callbacks import GalleryCallback, LastCheckpoint, SummaryCallback, SynthesisCallback
+from purer_lightning.callbacks import (
+    DriftCallback,
+    GalleryCallback,
+    LastCheckpoint,
+    SummaryCallback,
+    SynthesisCallback,
+)
 from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO
 from purer_lightning.checkpoints import FOLDER
 from purer_lightning.csv_log import CsvLog
@@ -51,6 +57,7 @@ GROUPS = {
     "evaluation": IcfilEvaluation,
     "evaluation.calibration": CalibrationSettings,
     "synthesis": SynthesisCallback,
+    "drift": DriftCallback,
     "gallery": GalleryCallback,
     "summary": SummaryCallback,
     "checkpoint": ModelCheckpoint,
@@ -71,6 +78,7 @@ class PurerCLI(LightningCLI):
         for target in ("data.seed", "model.seed", "evaluation.seed"):
             parser.link_arguments("seed_everything", target)
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
+        parser.add_lightning_class_args(DriftCallback, "drift")
         parser.add_lightning_class_args(GalleryCallback, "gallery")
         parser.add_lightning_class_args(SummaryCallback, "summary")
         parser.add_class_arguments(WandbSettings, "wandb")

@@ -38,12 +38,19 @@ def fit(run: Path, words: list[str], ranks: int, updates: int = UPDATES, resume:
     if ranks == 1:
         main(command)
         return run
-    purer = Path(sys.executable).with_name("purer")
-    command += ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([purer, *command], check=False, capture_output=True, text=True, timeout=250, env=one_thread)
+    done = start(command, ranks)
     assert done.returncode == 0, done.stderr
     return run
+
+
+def start(command: list[str], ranks: int) -> subprocess.CompletedProcess[str]:
+    purer = Path(sys.executable).with_name("purer")
+    several = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return subprocess.run(
+        [purer, *command, *several], check=False, capture_output=True, text=True, timeout=250, env=environment
+    )
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
@@ -85,3 +92,19 @@ def test_a_run_may_be_resumed_on_another_number_of_ranks(
     fit(run, words, ranks[1], resume=True)
     assert largest_difference(alone, run) == 0
     assert (alone / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(("what", "name"), [("weight", "meta-model"), ("pixel", "image bank")])
+def test_one_bit_of_drift_is_reported_by_every_rank_and_no_checkpoint_holds_it(
+    what: str, name: str, tmp_path: Path, words: list[str]
+) -> None:
+    drifting = ["--trainer.callbacks+", "drifting.OneRankDrifts", "--trainer.callbacks.what", what]
+    drifting += ["--drift.every", "3" if what == "weight" else "0", "--data.updates_per_epoch", "4"]
+    drifting += ["--model.data_step_every", "0"] if what == "pixel" else []
+    done = start([*words, *drifting, "--run", str(tmp_path / "run"), "--trainer.max_steps", "8"], 2)
+    assert done.returncode == 1
+    number = 3 if what == "weight" else 4
+    assert (
+        done.stderr.count(f"purer: The ranks have drifted apart: before meta-update {number} the {name} of rank 1") == 2
+    )
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.ckpt"))

@@ -1,8 +1,9 @@
 """Callbacks. None but SynthesisCallback may change a result."""
 
+from purer_lightning.callbacks.drift import DriftCallback
 from purer_lightning.callbacks.gallery import GalleryCallback
 from purer_lightning.callbacks.last_checkpoint import LastCheckpoint
 from purer_lightning.callbacks.summary import SummaryCallback
 from purer_lightning.callbacks.synthesis import SynthesisCallback
 
-__all__ = ["GalleryCallback", "LastCheckpoint", "SummaryCallback", "SynthesisCallback"]
+__all__ = ["DriftCallback", "GalleryCallback", "LastCheckpoint", "SummaryCallback", "SynthesisCallback"]
