@@ -79,6 +79,7 @@ class SummaryCallback(Callback):
             "minutes": self._earlier_minutes,
             "peak_memory_gib": peak_memory_gib(),
             "device": str(pl_module.device),
+            "ranks": trainer.world_size,
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "machine": platform.machine(),
