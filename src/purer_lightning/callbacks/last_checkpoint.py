@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST
 from purer_lightning.csv_log import CsvLog
@@ -29,13 +30,17 @@ class LastCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self._saved_at = 0.0
 
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Clear away what a killed process has left."""
+        del pl_module
+        remove_leftovers(Path(trainer.default_root_dir))
+        remove_leftovers(trainer_folder(trainer))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Clear away what a killed process has left, and drop what was logged after the checkpoint."""
+        """Drop what was logged after the checkpoint."""
         del pl_module
         self._saved_at = time.monotonic()
-        if trainer.is_global_zero:
-            remove_leftovers(Path(trainer.default_root_dir))
-            remove_leftovers(trainer_folder(trainer))
         for logger in trainer.loggers:
             if isinstance(logger, CsvLog):
                 logger.cut(trainer.global_step)
