@@ -10,7 +10,7 @@ from starts import assert_same_run, die_in_file_operation, fill_the_disk, start
 
 KILLS, UPDATES = 20, 36
 OPERATIONS_OF_A_CHECKPOINT = (
-    9  # sync the log; link, sync, replace, sync the folder; save, sync, replace, sync the folder
+    9  # sync the log; save; link, sync, replace, sync the folder; sync, replace, sync the folder
 )
 
 
@@ -96,12 +96,14 @@ def test_a_full_disk_ends_the_run_in_a_sentence_and_it_goes_on_from_what_is_soun
     run, log = tmp_path / "full", tmp_path / "full.log"
     process = start([*words, "--run", str(run)], log, die_in_file_operation, 3 * OPERATIONS_OF_A_CHECKPOINT)
     process.join()
+    assert process.exitcode == -9, log.read_text()
     process = start([*words, "--run", str(run)], log, fill_the_disk, 100_000)
     process.join()
     assert process.exitcode == 1
-    assert "last.ckpt': File too large. Give another folder, or make room." in log.read_text().splitlines()[-1]
+    assert ".ckpt': File too large. Give another folder, or make room." in log.read_text().splitlines()[-1]
     last = run / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:-100])  # and now that is damaged
+    (tmp_path / "damaged").write_bytes(last.read_bytes()[:-100])
+    (tmp_path / "damaged").replace(last)
     process = start([*words, "--run", str(run)], log)
     process.join()
     assert process.exitcode == 0, log.read_text()

@@ -1,7 +1,6 @@
 """GalleryCallback: the bank as pictures, at the end of training and on its way there."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeGuard
 
 import torch
@@ -71,10 +70,8 @@ class GalleryCallback(Callback):
         names = [pl_module.pool.classes[position].name for position in chosen]
         path = Path(trainer.default_root_dir) / "pseudo_images.png"
         title = f"after {trainer.global_step} updates"
-        with replacing(path) as temporary, TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-            picture = Path(folder) / path.name  # matplotlib takes the format from the suffix; ``temporary`` has another
-            save_gallery(pictures, names, picture, title)
-            picture.replace(temporary)
+        with replacing(path) as temporary:
+            save_gallery(pictures, names, temporary, title)
 
 
 def has_pseudo_images(module: LightningModule) -> TypeGuard[PurerModule]:

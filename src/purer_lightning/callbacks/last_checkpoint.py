@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST
 from purer_lightning.csv_log import CsvLog
 from purer_lightning.files import remove_leftovers, replacing
+from purer_lightning.report.gallery import SHEETS
 
 
 class LastCheckpoint(Checkpoint):
@@ -34,8 +35,9 @@ class LastCheckpoint(Checkpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Clear away what a killed process has left."""
         del pl_module
-        remove_leftovers(Path(trainer.default_root_dir))
-        remove_leftovers(trainer_folder(trainer))
+        run = Path(trainer.default_root_dir)
+        for folder in (run, run / FOLDER, run / SHEETS):
+            remove_leftovers(folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what was logged after the checkpoint."""
@@ -74,15 +76,13 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, CsvLog):
                 logger.flush()
-        last = trainer_folder(trainer) / LAST
-        if trainer.is_global_zero and last.exists():
-            keep_as(last, last.with_name(BEFORE_LAST))
+        last = Path(trainer.default_root_dir) / FOLDER / LAST
         trainer.save_checkpoint(last, weights_only=False)  # that is, with all that training needs
         self._saved_at = time.monotonic()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint under a temporary name beside it, and reads tensors and plain values alone.
+    """Writes each checkpoint whole or not at all, keeps the one before the last, reads tensors and plain values alone.
 
     Lightning (2.6) writes it into the system's temporary folder and moves it, which is a copy where that is another
     file system: not atomic.
@@ -104,17 +104,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # what torch makes of the file's own error
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+            if path.name == LAST and path.exists():
+                file.flush()
+                keep_as(path, path.with_name(BEFORE_LAST))  # as late as this, so that they are two files again at once
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint without running code, whatever ``weights_only`` says."""
         del weights_only
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return content
-
-
-def trainer_folder(trainer: Trainer) -> Path:
-    """Return where the checkpoints of a Trainer's run lie."""
-    return Path(trainer.default_root_dir) / FOLDER
 
 
 def count_from(loop: dict[str, Any], updates: int, per_epoch: int) -> None:

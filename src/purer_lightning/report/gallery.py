@@ -51,7 +51,7 @@ def save_gallery(pictures: Tensor, names: Sequence[str], path: Path, title: str)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def save_sheet(pictures: Tensor, rows: Sequence[Shown], run: Path, update: int) -> None:
