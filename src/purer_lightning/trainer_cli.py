@@ -24,6 +24,7 @@ from purer_lightning.callbacks import (
     SynthesisCallback,
 )
 from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO
+from purer_lightning.callbacks.progress import with_progress
 from purer_lightning.checkpoints import FOLDER
 from purer_lightning.csv_log import CsvLog
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
@@ -136,6 +137,7 @@ class PurerCLI(LightningCLI):
             if given not in (None, True):
                 loggers += given if isinstance(given, list) else [given]
             kwargs["logger"] = loggers
+        kwargs["callbacks"] = with_progress(trainer["callbacks"], wanted=trainer["enable_progress_bar"] is not False)
         plugins = trainer["plugins"] or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)

@@ -1,17 +1,18 @@
 """SynthesisCallback: feeds the dynamic dataset. Makes the bank, sharpens it before training, saves and restores it."""
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from rich.progress import track
 
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.progress import JobProgress
 from purer_lightning.training import PurerModule
 from purer_lightning.training_checks import PRECISIONS, check_trainer
 
@@ -68,8 +69,11 @@ class SynthesisCallback(Callback):
         if trainer.global_step > 0 or not isinstance(pl_module, PurerModule):
             return
         steps = range(-self.initial_steps, 0)  # negative updates: their random numbers are not used again
-        for update in track(steps, "initial inversion", disable=not trainer.is_global_zero or not steps):
-            pl_module.data_step(update)
+        shown = trainer.is_global_zero and trainer.progress_bar_callback is not None and len(steps) > 0
+        with JobProgress("initial inversion", "steps", len(steps), enabled=shown) as job:
+            for update in steps:
+                loss = pl_module.data_step(update).total
+                job.advance_to(update - steps.start + 1, partial("loss {:.1f}".format, loss))
 
     def state_dict(self) -> dict[str, Any]:
         """The bank's images; of real ones only that they are real, since ``setup`` reads them again."""

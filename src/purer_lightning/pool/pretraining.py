@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.errors import PurerError
@@ -20,6 +18,7 @@ from purer_lightning.pool.jobs import Course, Finished, Job, make_teacher
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, read_manifest
 from purer_lightning.pool.recipe import TeacherRecipe
 from purer_lightning.pool.records import assemble, check_same_images, make_folder, stored_teacher
+from purer_lightning.progress import JobProgress
 from purer_lightning.seeding import generator
 
 _PAPER = TeacherRecipe()
@@ -166,14 +165,8 @@ def _made(jobs: list[Job], processes: int) -> Iterator[Finished]:
 
 
 def _show(finished: Iterator[Finished], total: int, skipped: int, folder: Path) -> None:
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    clocks = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, *clocks, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("teachers", total=total, completed=skipped)
-        for name, architecture, accuracy, seconds in finished:
-            line = f"{name}: {architecture}, held-out accuracy {100 * accuracy:.1f} %, {seconds:.0f} s"
-            progress.update(task, advance=1, description=line)
-            if not console.is_terminal:
-                print(line, flush=True)
+    with JobProgress("pre-training", "teachers", total, done=skipped) as job:
+        for done, (name, architecture, accuracy, seconds) in enumerate(finished, start=skipped + 1):
+            job.say(f"{name}: {architecture}, held-out accuracy {100 * accuracy:.1f} %, {seconds:.0f} s")
+            job.advance_to(done)
     print(f"{total} teachers in '{folder}' ({skipped} were there already). `purer pool check {folder}` shows them.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from purer_lightning.progress import duration
 from purer_lightning.report.figures import run_class
 from purer_lightning.report.markup import Html, breakable, details, join, percent, section, table, tag
 from purer_lightning.report.runs import Run, spoken
@@ -49,18 +50,11 @@ def state(run: Run) -> str:
     """Return how far a run has come, and how long that took."""
     planned, done = run.setting("trainer.max_steps", -1), run.updates
     minutes = run.summary.get("minutes", run.times[-1].minutes if run.times else None)
-    took = f" in {duration(minutes)}" if minutes is not None else ""
+    took = f" in {duration(60 * minutes)}" if minutes is not None else ""
     if run.summary and done >= planned:
         return f"{done:,} updates{took}"
     of = f" of {planned:,}" if planned > 0 else ""
     return f"{done:,}{of} updates{took}; stopped before its end, or still running"
-
-
-def duration(minutes: float) -> str:
-    """Return minutes in words."""
-    if minutes < 2:
-        return f"{60 * minutes:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _class(run: Run, key: str) -> str:

@@ -1,0 +1,102 @@
+"""What the commands tell while they work: in a terminal, and in a pipe as in a log of Slurm."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from purer_lightning import progress
+from purer_lightning.callbacks.progress import ProgressCallback, with_progress
+from purer_lightning.cli import main
+from terminals import pipe, terminal
+
+
+@pytest.fixture
+def flags(toy_data: Path, toy_pool: Path) -> list[str]:
+    return [
+        *("--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)),
+        *("--data.way", "3", "--data.query", "3", "--data.episodes_per_update", "1", "--data.updates_per_epoch", "2"),
+        *("--data.validation_episodes", "3", "--data.test_episodes", "5", "--trainer.accelerator", "cpu"),
+        *("--model.curriculum.warm_up", "1", "--trainer.max_steps", "4", "--synthesis.initial_steps", "3"),
+    ]
+
+
+def seen(written: str) -> str:
+    """Return what was written without the terminal's own signs."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+
+
+def test_a_terminal_shows_inversion_training_and_test(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.0)
+    with terminal(monkeypatch) as written:
+        main(["fit", *flags, "--run", str(tmp_path)])
+    said = seen(written.text)
+    for fact in (
+        "initial inversion",
+        "3/3",
+        "meta-training",
+        "4/4",
+        "difficulty ",
+        "switch fired 1 time",
+        "meta-val",
+    ):
+        assert fact in said, fact
+    assert "(best" in said
+    assert "Epoch" not in said  # Lightning's own bar
+    with terminal(monkeypatch) as written:
+        main(["test", *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
+    said = seen(written.text)
+    for fact in ("testing", "5/5", "plain", "icfil"):
+        assert fact in said, fact
+
+
+def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    with pipe(monkeypatch) as written:
+        main(["fit", *flags, "--run", str(tmp_path)])
+    lines = written.text.splitlines()
+    assert "\x1b" not in written.text
+    assert [line.split(",")[0] for line in lines if line.startswith("initial")][-1] == "initial inversion: 3 of 3 steps"
+    training = [line for line in lines if line.startswith("meta-training")]
+    assert training[0].startswith("meta-training: 1 of 4 updates, difficulty ")
+    assert "left" in training[0]
+    assert any("validating (2 of 3)" in line for line in training)
+    assert re.search(
+        r"4 of 4 updates.*switch fired 1 time, meta-val \d+\.\d % \(best \d+\.\d %\), \d+ s$", training[-1]
+    )
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 60.0)
+    with pipe(monkeypatch) as written:
+        main(["validate", *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
+    (line,) = [line for line in written.text.splitlines() if line.startswith("validating")]
+    assert re.search(r"^validating: 3 of 3 episodes, plain \d+\.\d %, icfil \d+\.\d %, \d+ s$", line)
+
+
+def test_pre_training_tells_each_teacher_and_how_many_there_are(
+    toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = ["--teachers", "2", "--way", "3", "--epochs", "1", "--pool", str(tmp_path / "pool")]
+    with pipe(monkeypatch) as written:
+        main(["pretrain", "--dataset", "toy", "--root", str(toy_data), *sizes])
+    assert "teacher_00: conv4, held-out accuracy" in written.text
+    assert re.search(r"pre-training: 2 of 2 teachers, \d+ s\n", written.text)
+
+
+def test_progress_can_be_turned_off_or_told_by_another_bar(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pipe(monkeypatch) as written:
+        main(["fit", *flags, "--run", str(tmp_path), "--trainer.enable_progress_bar", "false"])
+    assert "meta-training" not in written.text
+    assert "inversion" not in written.text
+    mine = ProgressCallback()
+    assert with_progress([mine], wanted=True) == [mine]
+    assert [type(callback) for callback in with_progress(None, wanted=True)] == [ProgressCallback]
+
+
+def test_progress_changes_no_result(flags: list[str], tmp_path: Path) -> None:
+    main(["fit", *flags, "--run", str(tmp_path / "with")])
+    main(["fit", *flags, "--run", str(tmp_path / "without"), "--trainer.enable_progress_bar", "false"])
+    curves = [(tmp_path / name / "metrics.csv").read_text() for name in ("with", "without")]
+    assert curves[0] == curves[1]
