@@ -11,6 +11,7 @@ from PIL import Image
 from purer_lightning.adapt import check_writable
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
+from purer_lightning.export import load_adapted
 from purer_lightning.learners import FeatureClassifier, Maml
 from purer_lightning.meta_model import load
 from runs import GREY, WIDTH, built, write_glyphs, write_run
@@ -121,6 +122,37 @@ def test_damaged_pictures_are_named_skipped_and_counted(
     assert "2 of the query pictures could not be read" in said.err
     assert "learnt from 7 pictures" in said.out
     assert len(rows(tmp_path)) == 10
+
+
+def test_the_classifier_is_exported_beside_or_instead_of_predictions(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "model.safetensors"
+    main([*words[: words.index("--query")], "--export", str(file)])
+    assert f"Written: {file}" in capsys.readouterr().out
+    assert load_adapted(file).class_names == ("airplane", "digit two", "heart")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_saved_pretrained_folder_is_as_good_as_its_run(words: list[str], run: Path, tmp_path: Path) -> None:
+    main(words)
+    before = rows(tmp_path)
+    load(run).save_pretrained(tmp_path / "saved")
+    main([*words, "--ckpt_path", str(tmp_path / "saved")])
+    assert rows(tmp_path) == before
+
+
+def test_an_export_that_cannot_be_is_refused_before_the_work(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, expected in (
+        (str(tmp_path / "model.pt"), "--export to end in .onnx"),
+        (str(tmp_path / "run"), "--export"),
+    ):
+        assert expected in complaint(capsys, [*words, "--export", file])
+    (tmp_path / "model.onnx").mkdir()
+    assert "it is a folder" in complaint(capsys, [*words, "--export", str(tmp_path / "model.onnx")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_icfil_is_a_flag(tmp_path: Path, words: list[str]) -> None:

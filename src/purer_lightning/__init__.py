@@ -1,19 +1,21 @@
 """Data-free meta-learning: a pool of trained classifiers in, a few-shot learner out (PURER, CVPR 2023)."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from purer_lightning.classifier import AdaptedClassifier
+    from purer_lightning.export import load_adapted
     from purer_lightning.meta_model import MetaModel, load
 
 __version__ = "0.1.0"
 
-__all__ = ["MetaModel", "load"]
+__all__ = ["AdaptedClassifier", "MetaModel", "load", "load_adapted"]
+_WHERE = {"AdaptedClassifier": "classifier", "MetaModel": "meta_model", "load": "meta_model", "load_adapted": "export"}
 
 
 def __getattr__(name: str) -> Any:
     """Import torch when it is first needed, and not with the package."""
-    if name not in __all__:
+    if name not in _WHERE:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from purer_lightning import meta_model
-
-    return getattr(meta_model, name)
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,17 +1,12 @@
 """``purer adapt``: class folders of a few pictures in, a label with its probability for each other picture out."""
 
-import csv
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
-from torch import Tensor
 
 from purer_lightning.classifier import BATCH, AdaptedClassifier
 from purer_lightning.data.own_pictures import (
@@ -23,29 +18,14 @@ from purer_lightning.data.own_pictures import (
     without_pictures,
 )
 from purer_lightning.errors import PurerError
-from purer_lightning.files import replacing
+from purer_lightning.export import check_exports
+from purer_lightning.export import export as export_classifier
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.registry import import_learner
 from purer_lightning.meta_model import MetaModel, load
+from purer_lightning.predictions import Prediction, labelled, show, write
 
 NAMED = 20  # skipped pictures that are named on the screen
-COLUMNS = ("picture", "label", "probability", "folder")
-
-
-class Prediction(NamedTuple):
-    """What is said of one picture.
-
-    Attributes:
-        picture: the picture.
-        label: name of the likeliest class.
-        probability: of that class, 0 to 1.
-        truth: the class whose name the picture's folder has; None where it has no class's.
-    """
-
-    picture: OwnPicture
-    label: str
-    probability: float
-    truth: str | None
 
 
 def adapt(
@@ -85,16 +65,20 @@ def adapt(
         raise PurerError(
             "Expected something to do: give pictures to label by --query, a file to write by --export, or both."
         )
-    check_writable([Path(output)] if query else [])
+    exports = [Path(file) for file in export or []]
+    check_exports(exports)
+    check_writable([*([Path(output)] if query else []), *exports])
     classes = find_support(Path(support))
     asked = find_query(query) if query else []
     model = load(ckpt_path, batchnorm=batchnorm, pool=pool, learner=import_learner(learner) if learner else None)
     log = Console(stderr=True, soft_wrap=True)
     shown, classifier = learn(model, classes, Path(support), log, icfil=icfil, seed=seed)
     predictions = label(classifier, asked, {picture.path.resolve() for picture in shown}, log)
+    for file in exports:
+        export_classifier(classifier, file)
     if query:
         write(Path(output), predictions)
-    show(Console(soft_wrap=True), classifier, shown, predictions, output if query else None)
+    show(Console(soft_wrap=True), classifier, shown, predictions, [*([output] if query else []), *map(str, exports)])
 
 
 def learn(
@@ -125,7 +109,7 @@ def label(
     Args:
         classifier: the adapted meta-model.
         asked: pictures to label.
-        shown: resolved paths of the support pictures, which prove nothing as queries: they count as of no class.
+        shown: resolved paths of the support pictures.
         log: where skipped pictures are named.
 
     Raises:
@@ -151,30 +135,6 @@ def label(
     return predictions
 
 
-def labelled(
-    pictures: Sequence[OwnPicture], probabilities: Tensor, names: Sequence[str], shown: set[Path]
-) -> list[Prediction]:
-    """Return the likeliest class of each picture, with the class of its folder's name.
-
-    Args:
-        pictures: N of them.
-        probabilities: (N, len(names)).
-        names: of the classes.
-        shown: as in ``label``.
-    """
-    likeliest = probabilities.max(dim=1)
-    rows = zip(pictures, likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
-    return [
-        Prediction(
-            picture,
-            names[number],
-            probability,
-            picture.folder if picture.folder in names and picture.path.resolve() not in shown else None,
-        )
-        for picture, probability, number in rows
-    ]
-
-
 def report_skipped(skipped: Sequence[str], what: str, log: Console) -> None:
     """Name pictures that were left out, and say how many."""
     for path in skipped[:NAMED]:
@@ -198,56 +158,3 @@ def check_writable(files: Sequence[Path]) -> None:
                 pass
         except OSError as error:
             raise PurerError(f"Cannot write '{file}' ({error.strerror or error}); give another file.") from error
-
-
-def write(output: Path, predictions: Sequence[Prediction]) -> None:
-    """Write the predictions as CSV, all or nothing."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # A file's name need not be valid UTF-8; it is written as the bytes that it is.
-    with (
-        replacing(output) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for picture, name, probability, _ in predictions:
-            writer.writerow([picture.path, name, f"{probability:.6f}", picture.folder or ""])
-
-
-def show(
-    console: Console,
-    classifier: AdaptedClassifier,
-    shown: Sequence[OwnPicture],
-    predictions: Sequence[Prediction],
-    output: str | None,
-) -> None:
-    """Print the classes with their numbers of pictures and predictions, and the accuracy where it is known."""
-    known = [prediction for prediction in predictions if prediction.truth is not None]
-    support = Counter(picture.folder for picture in shown)
-    predicted = Counter(prediction.label for prediction in predictions)
-    asked = Counter(prediction.truth for prediction in known)
-    right = Counter(prediction.truth for prediction in known if prediction.truth == prediction.label)
-    table = Table(title=f"{len(classifier.class_names)} classes, learnt from {len(shown)} pictures")
-    for heading in ("class", "pictures", *(["predicted"] if predictions else []), *(["right"] if known else [])):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name in classifier.class_names:
-        share = f"{right[name]} of {asked[name]}" if asked[name] else ""
-        row = [
-            escape(name),
-            str(support[name]),
-            *([str(predicted[name])] if predictions else []),
-            *([share] if known else []),
-        ]
-        table.add_row(*row)
-    console.print(table)
-    if known:
-        count = sum(right.values())
-        console.print(
-            f"Accuracy: {100 * count / len(known):.1f} % ({count} of the {len(known)} pictures that lie in a folder "
-            "of a class's name and are not among those learnt from).",
-            highlight=False,
-        )
-    if output is not None:
-        console.print(
-            f"{output}: {len(predictions)} pictures with label and probability.", highlight=False, markup=False
-        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -67,6 +68,16 @@ class AdaptedClassifier:
             batches = torch.split(normalised, BATCH)
         with torch.no_grad():
             return torch.cat([self.learner.logits(batch, self.fast) for batch in batches])
+
+    def save(self, file: str | Path) -> None:
+        """Write it to a file: model.onnx for deployment, model.safetensors for ``purer_lightning.load_adapted``.
+
+        Raises:
+            PurerError: another suffix, packages missing, or the file cannot be written; nothing is left behind.
+        """
+        from purer_lightning.export import export  # which needs this class
+
+        export(self, Path(file))
 
 
 def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:

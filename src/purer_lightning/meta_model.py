@@ -8,6 +8,7 @@ probabilities = classifier.predict(others)
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from purer_lightning.calibration import calibrate
 from purer_lightning.classifier import AdaptedClassifier, normalise
 from purer_lightning.data.own_pictures import find_query, read_pictures
 from purer_lightning.errors import PurerError
+from purer_lightning.hub import fetch, is_pretrained, read_pretrained, write_pretrained
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.nets.functional import Weights
 from purer_lightning.stored import Stored, give_weights, read_checkpoint
@@ -118,6 +120,40 @@ class MetaModel:
             raise PurerError(f"Expected pictures that can be read, but could not read {', '.join(read.skipped)}.")
         return read.images
 
+    def save_pretrained(self, folder: str | Path, *, licence: str = "unknown") -> None:
+        """Write the meta-model to a folder by the hub's conventions: config.json, model.safetensors, README.md.
+
+        Args:
+            folder: made where it is not there; files of the same names are replaced.
+            licence: of the weights, by the hub's list, such as "apache-2.0". What the pool's allows, nobody else knows.
+
+        Raises:
+            PurerError: the folder cannot be written to.
+        """
+        write_pretrained(self.stored, Path(folder), licence)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        batchnorm: BatchNormMode | None = None,
+        learner: type[Learner] | None = None,
+    ) -> Self:
+        """Load what ``save_pretrained`` wrote.
+
+        Args:
+            name: a local folder, for which no network is asked; or ``owner/name`` of a repository on the hub.
+            revision: of the repository; a commit is safest.
+            batchnorm: see the class.
+            learner: the class of a learner of your own. What a file names is never imported.
+
+        Raises:
+            PurerError: nothing there, no network, or nothing that can be loaded without running code.
+        """
+        return cls(read_pretrained(fetch(str(name), revision)), f"'{name}'", batchnorm, learner)
+
     def _fast(self, support: Tensor, labels: Tensor, learner: Learner, icfil_seed: int | None) -> Weights:
         """Return the adapted weights: by the very calls that ``purer test`` makes."""
         chosen = repeated(labels)
@@ -158,7 +194,13 @@ def load(
     Raises:
         PurerError: nothing there, or nothing that can be loaded without running code.
     """
-    return MetaModel(read_checkpoint(Path(path), pool), f"'{path}'", batchnorm, learner)
+    if Path(path).suffix == ".safetensors":
+        raise PurerError(
+            f"'{path}' is one file of weights, not a meta-model; an adapted classifier is loaded by "
+            "purer_lightning.load_adapted, a meta-model from the folder that save_pretrained wrote."
+        )
+    stored = read_pretrained(Path(path)) if is_pretrained(Path(path)) else read_checkpoint(Path(path), pool)
+    return MetaModel(stored, f"'{path}'", batchnorm, learner)
 
 
 def repeated(labels: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from purer_lightning.learners.base import Learner
 from purer_lightning.learners.registry import make_learner
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import check_normalisation, read_manifest
+from purer_lightning.provenance import provenance_of
 
 PREFIX = "learner."
 """Begins the names of the meta-model's weights in a checkpoint."""
@@ -175,7 +176,8 @@ def read_checkpoint(path: Path, pool: str | None = None) -> Stored:
         said = older_description(said, config, pool, file)
     weights = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     calibration = calibration_from_plain((config.get("evaluation") or {}).get("calibration"), f"the run of '{file}'")
-    return Stored(record_from_plain(said, f"'{file}'"), weights, calibration, {})
+    provenance = provenance_of(file.parent.parent, config)
+    return Stored(record_from_plain(said, f"'{file}'"), weights, calibration, provenance)
 
 
 def older_description(
@@ -186,17 +188,18 @@ def older_description(
     Raises:
         PurerError: the run's config.yaml is not there.
     """
-    if not config:
+    try:
+        learner, way, own_pool = config["model"]["learner"], config["data"]["way"], config["data"]["pool"]
+    except (KeyError, TypeError) as error:
         raise PurerError(
             f"'{file}' does not say its learner's settings and normalisation, as older checkpoints do not; leave it in "
             "its run's folder 'checkpoints', beside which config.yaml says them, or train anew."
-        )
-    learner, data = config["model"]["learner"], config["data"]
-    manifest = read_manifest(pool or data["pool"])
+        ) from error
+    manifest = read_manifest(pool or own_pool)
     return {
         "learner": said.get("learner", ""),
         "settings": learner.get("init_args", {}),
-        "way": data["way"],
+        "way": way,
         "channels": manifest.channels,
         "image_size": manifest.image_size,
         "normalisation": plain_normalisation(manifest.normalisation),

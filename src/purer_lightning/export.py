@@ -1,0 +1,234 @@
+"""Adapted classifiers as files: ONNX for deployment, safetensors to load them again."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.errors import PurerError
+from purer_lightning.files import replacing
+from purer_lightning.learners.base import Learner
+from purer_lightning.seeding import generator
+from purer_lightning.stored import record_from_plain
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # between the probabilities of onnxruntime and torch
+METADATA = "purer_lightning"
+FORMAT = 1
+
+
+class DeployedNetwork(nn.Module):
+    """From pixels to probabilities, everything between them included.
+
+    Args:
+        classifier: an adapted classifier whose pictures do not see one another.
+    """
+
+    def __init__(self, classifier: AdaptedClassifier) -> None:
+        super().__init__()
+        # In a tuple: the meta-model's own weights are no part of this.
+        self._classifier = (classifier,)
+        self._names = {name: name.replace(".", "_") for name in classifier.fast}
+        for name, value in classifier.fast.items():
+            self.register_buffer(self._names[name], value.contiguous())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map float32 images (N, C, H, W) from 0 to 1 to probabilities (N, classes)."""
+        (classifier,) = self._classifier
+        fast = {name: getattr(self, buffer) for name, buffer in self._names.items()}
+        logits = classifier.learner.logits(classifier.record.normalisation.apply_to_unit(images), fast)
+        return (logits / classifier.temperature).softmax(dim=1)
+
+
+def check_exports(files: list[Path]) -> None:
+    """Find out before the work whether files can be exported to.
+
+    Raises:
+        PurerError: another suffix, or ONNX without its packages.
+    """
+    for file in files:
+        if file.suffix not in WRITERS:
+            raise PurerError(f"Expected --export to end in {' or '.join(WRITERS)}, but got '{file}'; rename it.")
+        if file.suffix == ".onnx":
+            check_onnx_packages()
+
+
+def check_onnx_packages() -> None:
+    """Raise PurerError unless everything is installed that ``export_onnx`` needs."""
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise PurerError(
+            f"Export to ONNX needs {', '.join(missing)}, not installed here; get it by "
+            "`pip install 'purer-lightning[export]'`, or export to model.safetensors."
+        )
+
+
+def export(classifier: AdaptedClassifier, file: Path) -> None:
+    """Write an adapted classifier in the format that the suffix names; see ``export_onnx`` and ``save_adapted``."""
+    check_exports([file])
+    WRITERS[file.suffix](classifier, file)
+
+
+def export_onnx(classifier: AdaptedClassifier, file: Path) -> None:
+    """Write an adapted classifier as ONNX, once onnxruntime has said the same as torch.
+
+    Input ``images``: float32 (batch, C, H, W), RGB or grey, from 0 to 1, of the meta-model's size, nothing normalised.
+    Output ``probabilities``: float32 (batch, classes). The metadata ``class_names`` is their order, a JSON list.
+
+    Args:
+        classifier: what ``MetaModel.adapt`` returned.
+        file: ends in .onnx; whole or not there at all.
+
+    Raises:
+        PurerError: onnx, onnxscript or onnxruntime is missing, the classifier is transductive, the file cannot be
+            written, or onnxruntime says something else.
+    """
+    check_onnx_packages()
+    if classifier.learner.batchnorm == "transductive":
+        raise PurerError(
+            "A transductive classifier's answers depend on what else is asked, so it is no function of a picture to be "
+            "exported; adapt with batchnorm 'support'."
+        )
+    example = any_images(classifier, 2)
+    try:
+        with quiet():
+            program: Any = torch.onnx.export(
+                DeployedNetwork(classifier).eval(),
+                (example,),
+                input_names=["images"],
+                output_names=["probabilities"],
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                dynamo=True,
+                verbose=False,
+            )
+    except RuntimeError as error:  # a learner of the user's own may do what ONNX cannot say
+        name = type(classifier.learner).__name__
+        raise PurerError(f"A classifier of the learner {name} cannot be written as ONNX: {error}") from error
+    channels, size = classifier.record.channels, classifier.record.image_size
+    said = {
+        "class_names": json.dumps(classifier.class_names),
+        "input": f"float32 (batch, {channels}, {size}, {size}), {layout(channels)}, from 0 to 1",
+    }
+    program.model.metadata_props.update(said)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        program.save(temporary)
+        check_agreement(classifier, temporary)
+
+
+def layout(channels: int) -> str:
+    """Return what the channels of an image are."""
+    return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+
+
+def any_images(classifier: AdaptedClassifier, count: int) -> Tensor:
+    """Return float32 images (count, C, H, W) from 0 to 1 that a classifier takes, of no content."""
+    record = classifier.record
+    shape = (count, record.channels, record.image_size, record.image_size)
+    return torch.rand(shape, generator=generator(0, "export", count))
+
+
+def check_agreement(classifier: AdaptedClassifier, file: Path) -> None:
+    """Raise PurerError unless onnxruntime says of one and of several images what the classifier does."""
+    session = import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = any_images(classifier, count)
+        found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        difference = float((found - classifier.predict(images)).abs().max())
+        if not difference <= TOLERANCE:
+            raise PurerError(
+                f"Expected onnxruntime to agree with torch to {TOLERANCE:g}, but the probabilities differ by "
+                f"{difference:g}, so nothing was exported; try other versions of onnx and onnxruntime."
+            )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on absent torchvision, and on its own use of what is deprecated, to itself."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def save_adapted(classifier: AdaptedClassifier, file: Path) -> None:
+    """Write an adapted classifier as safetensors, with all that ``load_adapted`` needs in its metadata.
+
+    Args:
+        classifier: what ``MetaModel.adapt`` returned.
+        file: ends in .safetensors; whole or not there at all.
+
+    Raises:
+        PurerError: the file cannot be written.
+    """
+    settings = classifier.record.settings | {"batchnorm": classifier.learner.batchnorm}
+    said = {
+        "format": FORMAT,
+        "meta_model": replace(classifier.record, settings=settings).to_plain(),
+        "class_names": classifier.class_names,
+        "temperature": classifier.temperature,
+    }
+    tensors = {name: value.contiguous() for name, value in classifier.fast.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        temporary.write_bytes(save(tensors, metadata={METADATA: json.dumps(said)}))
+
+
+def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> AdaptedClassifier:
+    """Load a classifier that ``purer adapt --export model.safetensors`` or ``AdaptedClassifier.save`` wrote.
+
+    Args:
+        path: of the file.
+        learner: the class of a learner of your own. What a file names is never imported.
+
+    Raises:
+        PurerError: no such file, or one of something else; no code is run.
+    """
+    wrong = f"'{path}' is no adapted classifier; give a file that purer adapt --export model.safetensors wrote"
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            said = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+    except (OSError, SafetensorError, ValueError) as error:
+        raise PurerError(f"{wrong} ({error}).") from error
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise PurerError(f"{wrong} with this version (found format {said.get('format') if said else 'unknown'}).")
+    record = record_from_plain(said.get("meta_model", {}), f"'{path}'")
+    try:
+        names, temperature = tuple(map(str, said["class_names"])), float(said["temperature"])
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature {temperature}")
+        # As the network's own weights lie in memory, which is faster on a CPU.
+        fast = {n: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for n, v in tensors.items()}
+        built = record.build(learner).for_way(len(names))
+        classifier = AdaptedClassifier(built, fast, record, names, temperature)
+        answer = classifier.predict(torch.zeros(1, record.channels, record.image_size, record.image_size))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise PurerError(f"{wrong}: its weights do not fit what it says of them ({error}).") from error
+    if answer.shape != (1, len(names)):
+        raise PurerError(f"{wrong}: it names {len(names)} classes, but tells {answer.shape[1]} apart.")
+    return classifier
+
+
+WRITERS: dict[str, Callable[[AdaptedClassifier, Path], None]] = {
+    ".onnx": export_onnx,
+    ".safetensors": save_adapted,
+}

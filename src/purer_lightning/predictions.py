@@ -1,0 +1,109 @@
+"""What a classifier says of pictures: rows of a CSV file, and the summary on the screen."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.data.own_pictures import OwnPicture
+from purer_lightning.files import replacing
+
+COLUMNS = ("picture", "label", "probability", "folder")
+
+
+class Prediction(NamedTuple):
+    """What is said of one picture.
+
+    Attributes:
+        picture: the picture.
+        label: name of the likeliest class.
+        probability: of that class, 0 to 1.
+        truth: the class whose name the picture's folder has; None where it has no class's.
+    """
+
+    picture: OwnPicture
+    label: str
+    probability: float
+    truth: str | None
+
+
+def labelled(
+    pictures: Sequence[OwnPicture], probabilities: Tensor, names: Sequence[str], shown: set[Path]
+) -> list[Prediction]:
+    """Return the likeliest class of each picture, with the class of its folder's name.
+
+    Args:
+        pictures: N of them.
+        probabilities: (N, len(names)).
+        names: of the classes.
+        shown: resolved paths of the support pictures, which prove nothing as queries: they count as of no class.
+    """
+    likeliest = probabilities.max(dim=1)
+    rows = zip(pictures, likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+    return [
+        Prediction(
+            picture,
+            names[number],
+            probability,
+            picture.folder if picture.folder in names and picture.path.resolve() not in shown else None,
+        )
+        for picture, probability, number in rows
+    ]
+
+
+def write(output: Path, predictions: Sequence[Prediction]) -> None:
+    """Write the predictions as CSV, all or nothing."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # A file's name need not be valid UTF-8; it is written as the bytes that it is.
+    with (
+        replacing(output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for picture, name, probability, _ in predictions:
+            writer.writerow([picture.path, name, f"{probability:.6f}", picture.folder or ""])
+
+
+def show(
+    console: Console,
+    classifier: AdaptedClassifier,
+    shown: Sequence[OwnPicture],
+    predictions: Sequence[Prediction],
+    written: Sequence[str],
+) -> None:
+    """Print the classes with their numbers of pictures and predictions, and the accuracy where it is known."""
+    known = [prediction for prediction in predictions if prediction.truth is not None]
+    support = Counter(picture.folder for picture in shown)
+    predicted = Counter(prediction.label for prediction in predictions)
+    asked = Counter(prediction.truth for prediction in known)
+    right = Counter(prediction.truth for prediction in known if prediction.truth == prediction.label)
+    table = Table(title=f"{len(classifier.class_names)} classes, learnt from {len(shown)} pictures")
+    for heading in ("class", "pictures", *(["predicted"] if predictions else []), *(["right"] if known else [])):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name in classifier.class_names:
+        share = f"{right[name]} of {asked[name]}" if asked[name] else ""
+        row = [
+            escape(name),
+            str(support[name]),
+            *([str(predicted[name])] if predictions else []),
+            *([share] if known else []),
+        ]
+        table.add_row(*row)
+    console.print(table)
+    if known:
+        count = sum(right.values())
+        console.print(
+            f"Accuracy: {100 * count / len(known):.1f} % ({count} of the {len(known)} pictures that lie in a folder "
+            "of a class's name and are not among those learnt from).",
+            highlight=False,
+        )
+    for file in written:
+        console.print(f"Written: {file}", highlight=False, markup=False)
