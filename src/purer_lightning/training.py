@@ -19,7 +19,6 @@ from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
-from purer_lightning.nets.functional import running_statistics
 from purer_lightning.objectives import Episodic, Objective
 from purer_lightning.objectives.gradient import MetaGradient, meta_gradient
 from purer_lightning.parallel import Ranks, shaped
@@ -99,7 +98,7 @@ class PurerModule(LightningModule):
         return self.switch.on or (self.data_step_every > 0 and self.global_step % self.data_step_every == 0)
 
     def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> InversionTerms:
-        """Move all images of the bank by one step of Adam and return the inversion's terms.
+        """Move the images of the classes that the update's teachers know by one step of Adam; return their terms.
 
         Args:
             update: number of the meta-update, from which the jitter is drawn.
@@ -107,18 +106,16 @@ class PurerModule(LightningModule):
             plan: holds the adversarial episode; needed where ``difficulty_weight`` is not 0.
         """
         jitter = draw_jitter(self.seed, update)
-        terms, gradient = inversion_gradient(
-            self.pool.teachers, self.bank.images, jitter, self.inversion, Ranks.current()
-        )
+        teachers, moved = self.data.asked(update), self.data.moved(update)
+        terms, gradient = inversion_gradient(teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved)
         if difficulty_weight > 0 and plan is not None:
             # From copies of theta: what makes images harder must leave no trace on it. One episode: each rank alike.
             copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
-            hardness = self.objective.hardness(self.learner, copies, self.bank, plan.adversarial)
-            gradient -= difficulty_weight * torch.autograd.grad(hardness, self.bank.images)[0]
-        self.bank.images.grad = gradient
+            bank = self.bank.only(moved)
+            hardness = self.objective.hardness(self.learner, copies, bank, plan.adversarial)
+            gradient -= difficulty_weight * torch.autograd.grad(hardness, bank.images)[0]
         # The raw optimiser: only the theta step may count as a step of the Trainer.
-        self.optimizers()[1].optimizer.step()  # type: ignore[index]
-        self.bank.images.grad = None
+        self.bank.step(self.optimizers()[1].optimizer, gradient, moved)  # type: ignore[index]
         return terms
 
     def theta_step(self, gradient: Tensor) -> None:
@@ -214,17 +211,15 @@ class PurerModule(LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Adam on the meta-model, Adam on the bank's images, the meta-model's schedule; all go into the checkpoint."""
         meta = torch.optim.Adam(self.learner.parameters(), lr=self.meta_lr)
-        images = torch.optim.Adam([self.bank.images], lr=self.image_lr)
+        images = torch.optim.Adam(self.bank.rows(), lr=self.image_lr)
         if self.meta_schedule == "constant":
             return [meta, images], []
         return [meta, images], [one_cycle(meta, self.meta_lr, self.trainer.max_steps)]
 
     def on_fit_start(self) -> None:
         """Give the teachers, which are no submodules, the images' device and dtype."""
-        if without := [each.record.name for each in self.pool.teachers if not running_statistics(each.network)]:
+        if without := self.pool.to(self.bank.images):
             rank_zero_warn(f"No BatchNorm, so no R_feature in the inversion of: {', '.join(without)}.")
-        for teacher in self.pool.teachers:
-            teacher.network.to(self.bank.images).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def on_train_start(self) -> None:
         """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from purer_lightning.cli import main
+from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 
 UPDATES, HALF = 50, 25
 
@@ -65,7 +66,6 @@ def largest_difference(run: Path, other: Path) -> float:
     images = [state["callbacks"]["SynthesisCallback"]["images"] for state in (one, two)]
     pairs = {name: (value, two["state_dict"][name]) for name, value in one["state_dict"].items()}
     pairs["images"] = (images[0], images[1])
-    assert all(value.dtype == torch.float64 for value, _ in pairs.values())
     return max(float((value - found).abs().max()) for value, found in pairs.values())
 
 
@@ -76,6 +76,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Path:
 
 def test_three_ranks_compute_the_run_of_one(alone: Path, tmp_path: Path, words: list[str]) -> None:
     three = fit(tmp_path / "three", words, 3)
+    assert checkpoint(three)["callbacks"]["SynthesisCallback"]["images"].dtype == torch.float64
     assert largest_difference(alone, three) == 0
     assert checkpoint(alone)["curriculum"] == checkpoint(three)["curriculum"]
     assert checkpoint(alone)["curriculum"]["firings"] > 2
@@ -92,6 +93,23 @@ def test_a_run_may_be_resumed_on_another_number_of_ranks(
     fit(run, words, ranks[1], resume=True)
     assert largest_difference(alone, run) == 0
     assert (alone / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+def test_a_few_teachers_an_update_from_disk_are_one_run_too_on_two_ranks_and_resumed_on_one(
+    tmp_path: Path, words: list[str]
+) -> None:
+    few = [*words, "--data.teachers_per_update", "2", "--trainer.precision", "32-true"]
+    few += ["--model.data_step_every", "2", "--data.updates_per_epoch", "10"]
+    from_disk = [*few, "--data.resident_teachers", "1", "--synthesis.on_disk", "true"]
+    whole = fit(tmp_path / "whole", few, 1, 20)
+    halves = fit(tmp_path / "halves", from_disk, 2, 10)
+    fit(halves, from_disk, 1, 20, resume=True)
+    assert largest_difference(whole, halves) == 0
+    assert (whole / "metrics.csv").read_text() == (halves / "metrics.csv").read_text()
+    asked = PseudoEpisodeDataModule("toy", words[words.index("--data.pool") + 1], teachers_per_update=2, way=3)
+    asked.setup("fit")
+    drawn = {tuple(teacher.record.name for teacher in asked.asked(update)) for update in range(20)}
+    assert len(drawn) == 3  # each pair of the three
 
 
 @pytest.mark.parametrize(("what", "name"), [("weight", "meta-model"), ("pixel", "image bank")])

@@ -1,17 +1,19 @@
 """SynthesisCallback: feeds the dynamic dataset. Makes the bank, sharpens it before training, saves and restores it."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
+from torch import Tensor
 
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
-from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.inversion.bank import ImageBank, moments_by_class
 from purer_lightning.progress import JobProgress
 from purer_lightning.training import PurerModule
 from purer_lightning.training_checks import PRECISIONS, check_trainer
@@ -28,11 +30,14 @@ class SynthesisCallback(Callback):
         source: what the bank holds. "pool": images inverted from the pool's teachers. "real": the real images that
             the teachers were trained on, the ceiling that no data-free method can pass. It says so loudly, and wants
             no data steps. All images are in memory as float32, 472 MB for CIFAR-FS; checkpoints leave them out.
+        on_disk: keep the bank and Adam's moments of it in memory-mapped files in the run folder, one set a rank, for
+            pools of so many classes that they do not fit into memory (docs/scaling.md). On CPUs alone.
     """
 
-    def __init__(self, initial_steps: int = 0, source: Literal["pool", "real"] = "pool") -> None:
+    def __init__(self, initial_steps: int = 0, source: Literal["pool", "real"] = "pool", on_disk: bool = False) -> None:
         self.initial_steps = initial_steps
         self.source = source
+        self.on_disk = on_disk
         self._trainer: Trainer | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -50,7 +55,7 @@ class SynthesisCallback(Callback):
             data.bank = real_bank(data)
             say_that_it_is_a_ceiling(data.bank)
         else:
-            data.make_bank()
+            data.make_bank(Path(trainer.default_root_dir) if self.on_disk else None)
         check_trainer(trainer)
         data.bank.to(trainer.strategy.root_device, PRECISIONS[str(trainer.precision)])
 
@@ -66,6 +71,8 @@ class SynthesisCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the initial inversion, unless the run is resumed."""
+        if isinstance(pl_module, PurerModule):
+            pl_module.bank.keep_moments(trainer.optimizers[1])
         if trainer.global_step > 0 or not isinstance(pl_module, PurerModule):
             return
         steps = range(-self.initial_steps, 0)  # negative updates: their random numbers are not used again
@@ -81,7 +88,14 @@ class SynthesisCallback(Callback):
             return {}
         if self.source == "real":
             return {"source": "real"}
-        return {"images": self._trainer.datamodule.bank.images.detach().cpu().clone()}  # type: ignore[attr-defined]
+        images: Tensor = self._trainer.datamodule.bank.images.detach()  # type: ignore[attr-defined]
+        return {"images": images if self.on_disk else images.cpu().clone()}  # a copy may not fit into memory
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take an older checkpoint's moments of the images, too."""
+        del trainer, pl_module
+        if len(checkpoint.get("optimizer_states", [])) > 1:
+            moments_by_class(checkpoint["optimizer_states"][1])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put the saved images back.

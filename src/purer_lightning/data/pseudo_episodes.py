@@ -1,9 +1,12 @@
 """PseudoEpisodeDataModule: pseudo episodes from the image bank to train on, real ones to validate and test on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from purer_lightning.data.datasets import ImageSplit, open_split
@@ -12,7 +15,7 @@ from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.pool.teachers import Pool, load_pool
+from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
 from purer_lightning.seeding import generator
 
 
@@ -41,6 +44,10 @@ class PseudoEpisodeDataModule(LightningDataModule):
         validation_episodes: fixed episodes of meta-val.
         test_episodes: fixed episodes of the split to be tested.
         test_split: "val" is for choosing settings, "test" for the one final figure.
+        teachers_per_update: how many teachers a data step asks, drawn anew for each; None for all. The images of the
+            classes that they know move, and the adversarial episode is of these; the others lie still. Those of the
+            meta-batch are of all classes.
+        resident_teachers: leave the teachers on disk and keep at most so many in a rank's memory; None loads all.
         num_workers: worker processes that fetch real episodes.
         seed: every draw follows from it; linked to the run's seed.
 
@@ -66,6 +73,8 @@ class PseudoEpisodeDataModule(LightningDataModule):
         validation_episodes: int = 200,
         test_episodes: int = 600,
         test_split: Literal["val", "test"] = "test",
+        teachers_per_update: int | None = None,
+        resident_teachers: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -76,6 +85,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         self.episodes_per_update, self.updates_per_epoch = episodes_per_update, updates_per_epoch
         self.validation_episodes, self.test_episodes = validation_episodes, test_episodes
         self.test_split, self.num_workers, self.seed = test_split, num_workers, seed
+        self.teachers_per_update, self.resident_teachers = teachers_per_update, resident_teachers
 
     def setup(self, stage: str) -> None:
         """Load the pool for ``fit``; for validation and test alone its description is enough.
@@ -88,7 +98,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         self.channels, self.image_size = manifest.channels, manifest.image_size
         self.normalisation = manifest.normalisation
         if stage == "fit":
-            self.teachers = load_pool(self.pool)
+            self.teachers = load_pool(self.pool, resident=self.resident_teachers)
             self._check_bank()
 
     def _check_numbers(self) -> None:
@@ -115,7 +125,12 @@ class PseudoEpisodeDataModule(LightningDataModule):
                 )
 
     def _check_bank(self) -> None:
-        known = len(self.teachers.classes)
+        known, asked, there = len(self.teachers.classes), self.teachers_per_update, len(self.teachers.teachers)
+        if asked is not None and not 1 <= asked <= there:
+            raise PurerError(
+                f"Expected data.teachers_per_update to be 1 to {there}, which the pool in '{self.pool}' has, or null "
+                f"for all, but got {asked}."
+            )
         if self.way > known:
             raise PurerError(
                 f"Expected way to be at most the {known} classes that the pool in '{self.pool}' knows, but got "
@@ -128,19 +143,47 @@ class PseudoEpisodeDataModule(LightningDataModule):
                 f"data.images_per_class."
             )
 
-    def make_bank(self) -> ImageBank:
-        """Make the bank for the pool's classes and keep it."""
+    def make_bank(self, folder: Path | None = None) -> ImageBank:
+        """Make the bank for the pool's classes and keep it, in memory or in files in a folder."""
         names = [f"{known.dataset}/{known.id}" for known in self.teachers.classes]
-        self.bank = ImageBank(names, self.images_per_class, self.channels, self.image_size, self.seed)
+        self.bank = ImageBank(names, self.images_per_class, self.channels, self.image_size, self.seed, folder)
         return self.bank
 
+    def asked(self, update: int) -> Sequence[AnyTeacher]:
+        """Return the teachers that the data step of an update asks, in the pool's order."""
+        teachers = self.teachers.teachers
+        if self.teachers_per_update is None:
+            return teachers
+        order = torch.randperm(len(teachers), generator=generator(self.seed, "teachers", update))
+        return [teachers[number] for number in sorted(order[: self.teachers_per_update].tolist())]
+
+    def moved(self, update: int) -> Tensor | None:
+        """Return the classes whose images the data step of an update moves, int64, ascending; None for all.
+
+        Raises:
+            PurerError: too few for an adversarial episode.
+        """
+        if self.teachers_per_update is None:
+            return None
+        classes = self.teachers.classes_of(self.asked(update))
+        if len(classes) < self.way:
+            raise PurerError(
+                f"An adversarial episode needs {self.way} classes, but the teachers that update {update} asks know "
+                f"{len(classes)} between them; raise data.teachers_per_update or lower data.way."
+            )
+        return classes
+
     def plan(self, update: int) -> UpdatePlan:
-        """Draw what meta-update number ``update`` (from 0) uses; classes from all of the pool, mixing teachers."""
-        counts = self.bank.counts
+        """Draw what meta-update number ``update`` (from 0) uses; classes from all of the pool, mixing teachers.
+
+        Those of the adversarial episode are rows of ``bank.only(moved(update))``.
+        """
+        counts, moved = self.bank.counts, self.moved(update)
+        able = counts if moved is None else counts[moved]
         shape = (self.way, self.shot, self.query, update)
         return UpdatePlan(
             draw_plan(counts, self.episodes_per_update, *shape, generator(self.seed, "meta-batch", update)),
-            draw_plan(counts, 1, *shape, generator(self.seed, "adversarial episode", update)),
+            draw_plan(able, 1, *shape, generator(self.seed, "adversarial episode", update)),
         )
 
     def train_dataloader(self) -> DataLoader[UpdatePlan]:

@@ -1,17 +1,26 @@
 """The image bank: learnable pseudo images of every class that the pool knows. This is D of the paper."""
 
 from collections.abc import Sequence
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from purer_lightning.episode import Episode, EpisodePlan, labels_in_order
+from purer_lightning.errors import PurerError
+from purer_lightning.inversion.mapped import mapped_tensor
 from purer_lightning.seeding import generator
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names for its running means
 
 
 class ImageBank:
-    """Images of all classes in one tensor, so that one optimiser step moves them all.
+    """Images of all classes in one tensor, of which the optimiser takes each class for a parameter of its own.
+
+    So a step moves the classes that have a gradient, and lets the others lie: their images, Adam's moments of them and
+    the number of their steps stay as they are, as though the updates between had not been.
 
     A plain tensor rather than an ``nn.Parameter`` of the module: as a parameter it would enter the meta-model's
     state_dict and its gradient synchronisation.
@@ -23,20 +32,33 @@ class ImageBank:
         channels: image channels.
         image_size: height and width in pixels.
         seed: the run's seed.
+        folder: keep images and Adam's moments in memory-mapped files there; they have no name, and go with the process.
 
     Attributes:
         images: float32 unless converted, (classes, images_per_class, channels, image_size, image_size), normalised
             pixel space, first drawn N(0, 1) as in the released code; requires gradients, unless the bank is ``fixed``.
+        classes: int64, (classes,): what each row is of, as a position in the pool's classes.
     """
 
     images: Tensor
+    classes: Tensor
+    folder: Path | None = None
 
     def __init__(
-        self, classes: Sequence[str], images_per_class: int, channels: int, image_size: int, seed: int
+        self,
+        classes: Sequence[str],
+        images_per_class: int,
+        channels: int,
+        image_size: int,
+        seed: int,
+        folder: Path | None = None,
     ) -> None:
         shape = (images_per_class, channels, image_size, image_size)
-        drawn = [torch.randn(shape, generator=generator(seed, f"bank/{name}")) for name in classes]
-        self.images = torch.stack(drawn).requires_grad_()
+        whole = (len(classes), *shape)
+        images = mapped_tensor(whole, folder) if folder else torch.empty(whole)
+        for row, name in enumerate(classes):
+            torch.randn(shape, generator=generator(seed, f"bank/{name}"), out=images[row])
+        self.images, self.classes, self.folder = images.requires_grad_(), torch.arange(len(classes)), folder
 
     @classmethod
     def fixed(cls, images: Tensor) -> Self:
@@ -46,8 +68,53 @@ class ImageBank:
             images: float, (classes, images_per_class, channels, height, width), normalised; kept, not copied.
         """
         bank = cls.__new__(cls)
-        bank.images = images.detach()
+        bank.images, bank.classes = images.detach(), torch.arange(len(images))
         return bank
+
+    def only(self, classes: Tensor | None) -> "ImageBank":
+        """Return a bank of copies of these rows, int64 ascending, that require gradients; the bank itself for None."""
+        if classes is None:
+            return self
+        part = ImageBank.fixed(self.images.detach()[classes.to(self.images.device)])
+        part.images.requires_grad_()
+        part.classes = classes
+        return part
+
+    def rows(self) -> list[Tensor]:
+        """Return the classes as leaves of their own, each (images_per_class, C, H, W); they share memory with images.
+
+        Those are the parameters of the images' optimiser. Call it once, after ``to``.
+        """
+        self._rows = [row.requires_grad_(self.images.requires_grad) for row in self.images.detach()]
+        return self._rows
+
+    def step(self, optimizer: Optimizer, gradient: Tensor, classes: Tensor | None = None) -> None:
+        """Take a step of the optimiser of ``rows`` for some classes.
+
+        Args:
+            optimizer: made of ``rows``.
+            gradient: (K, images_per_class, C, H, W).
+            classes: int64, (K,): the rows it is of; all for None.
+        """
+        moved = self._rows if classes is None else [self._rows[row] for row in classes.tolist()]
+        for row, own in zip(moved, gradient, strict=True):
+            row.grad = own
+        optimizer.step()
+        for row in moved:
+            row.grad = None
+
+    def keep_moments(self, optimizer: Optimizer) -> None:
+        """Let Adam's moments lie on disk where the images do; call it when a checkpoint's have been loaded."""
+        if self.folder is None:
+            return
+        kept = {name: mapped_tensor(tuple(self.images.shape), self.folder) for name in MOMENTS}
+        for number, row in enumerate(self._rows):
+            state = optimizer.state[row]
+            state.setdefault("step", torch.tensor(0.0))
+            for name, moments in kept.items():
+                if name in state:
+                    moments[number].copy_(state[name])
+                state[name] = moments[number]
 
     @property
     def counts(self) -> Tensor:
@@ -55,7 +122,16 @@ class ImageBank:
         return torch.full(self.images.shape[:1], self.images.shape[1])
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        """Move and convert the images; call it before an optimiser is made for them."""
+        """Move and convert the images; call it before an optimiser is made for them.
+
+        Raises:
+            PurerError: a bank on disk is to be anywhere else, or of another type.
+        """
+        if self.folder and (device.type, dtype) != ("cpu", self.images.dtype):
+            raise PurerError(
+                f"A bank on disk is float32 and in the CPU's memory, but this run wants {dtype} on {device.type}; set "
+                "synthesis.on_disk to false, or trainer.accelerator to cpu and trainer.precision to 32-true."
+            )
         self.images = self.images.detach().to(device, dtype).requires_grad_(self.images.requires_grad)
 
     def episodes(self, plan: EpisodePlan) -> list[Episode]:
@@ -71,3 +147,15 @@ class ImageBank:
             query = chosen[:, plan.shot :].flatten(0, 1)
             episodes.append(Episode(support, support_labels, query, query_labels, number))
         return episodes
+
+
+def moments_by_class(state: dict[str, Any]) -> None:
+    """Rewrite, in place, an older checkpoint's state of Adam, to whom the bank was one parameter, for ``rows``."""
+    whole = state["state"].get(0, {})
+    if len(state["state"]) != 1 or whole["exp_avg"].dim() != 5:
+        return
+    count = len(whole["exp_avg"])
+    state["state"] = {
+        row: {"step": whole["step"].clone()} | {name: whole[name][row] for name in MOMENTS} for row in range(count)
+    }
+    state["param_groups"][0]["params"] = list(range(count))

@@ -89,6 +89,7 @@ def inversion_gradient(
     jitter: tuple[int, int],
     prior_weights: InversionWeights,
     ranks: Ranks = ALONE,
+    moved: Tensor | None = None,
 ) -> tuple[InversionTerms, Tensor]:
     """Compute sum_m L_EI(D_m) over the teachers and its gradient with respect to the bank's images.
 
@@ -101,11 +102,14 @@ def inversion_gradient(
         jitter: roll (down, right) in pixels.
         prior_weights: weights of the priors.
         ranks: the processes of the run.
+        moved: the rows of the bank whose gradient is wanted, int64 (K,), ascending, with all that the teachers know
+            among them; all of the bank's for None.
 
     Returns:
-        The terms summed over teachers, without a graph, and the gradient, of the bank's shape. Images of classes
-        that no teacher knows have gradient zero; those that several know, the sum.
+        The terms summed over teachers, without a graph, and the gradient, of the bank's shape, or of K rows of it.
+        Images of classes that no teacher knows have gradient zero; those that several know, the sum.
     """
+    moved = torch.arange(len(images)) if moved is None else moved
     shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
     lengths = [len(InversionTerms._fields) + math.prod(shape) for shape in shapes]
     own = [found.packed() for found in teacher_gradients(ranks.share(teachers), images, jitter, prior_weights)]
@@ -113,8 +117,8 @@ def inversion_gradient(
         TeacherGradient.unpacked(row, shape)
         for row, shape in zip(ranks.gather(own, lengths, images.detach()), shapes, strict=True)
     ]
-    gradient = torch.zeros_like(images)
+    gradient = images.new_zeros(len(moved), *images.shape[1:])
     for teacher, each in zip(teachers, found, strict=True):
-        gradient[teacher.classes.to(images.device)] += each.gradient
+        gradient[torch.searchsorted(moved, teacher.classes).to(images.device)] += each.gradient
     terms = [each.terms for each in found]
     return sum(terms[1:], start=terms[0]), gradient

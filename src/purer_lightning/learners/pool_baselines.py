@@ -15,7 +15,7 @@ from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.functional import Weights
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.judgement import Judges
-from purer_lightning.pool.teachers import Pool, Teacher, load_pool
+from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
 
 
 class PoolClassifier(FeatureClassifier):
@@ -48,7 +48,7 @@ class PoolClassifier(FeatureClassifier):
         self.pool = pool
         self.teachers = teachers
         # A tuple hides the teachers from the state_dict: they are read from the pool.
-        self._teachers: tuple[Teacher, ...] = ()
+        self._teachers: tuple[AnyTeacher, ...] = ()
 
     def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
         """Load the teachers, which are all the networks there are; the seed plays no part."""
@@ -179,7 +179,7 @@ def check_image_shape(pool: Pool, folder: str, channels: int, image_size: int) -
         )
 
 
-def chosen_teachers(pool: Pool, choice: str, *, several: bool = True) -> tuple[Teacher, ...]:
+def chosen_teachers(pool: Pool, choice: str, *, several: bool = True) -> tuple[AnyTeacher, ...]:
     """Return all teachers, the one of best held-out accuracy, or the one of that name.
 
     Args:
@@ -204,7 +204,7 @@ def chosen_teachers(pool: Pool, choice: str, *, several: bool = True) -> tuple[T
     return (by_name[choice],)
 
 
-def best_teacher(pool: Pool) -> Teacher:
+def best_teacher(pool: Pool) -> AnyTeacher:
     """Return the teacher of best held-out accuracy, the first of several.
 
     Raises:

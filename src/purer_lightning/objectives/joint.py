@@ -65,5 +65,5 @@ class Joint(Objective):
         rng = generator(self.seed, "joint batch", update)
         rows = torch.randint(bank.images.shape[0] * bank.images.shape[1], (self.batch_size,), generator=rng)
         images = bank.images.flatten(0, 1)[rows.to(bank.images.device)]
-        labels = rows.to(bank.images.device) // bank.images.shape[1]
+        labels = bank.classes[rows // bank.images.shape[1]].to(bank.images.device)
         return augment(images, self.augmentation, rng), labels

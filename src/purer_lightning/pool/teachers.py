@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.nets.functional import running_statistics
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.checks import check_classes, checked_teacher
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, read_manifest
+from purer_lightning.pool.resident import MappedTeacher, Resident, check_files
 
 
 class PoolClass(NamedTuple):
@@ -41,6 +43,10 @@ class Teacher(NamedTuple):
     classes: Tensor
 
 
+AnyTeacher = Teacher | MappedTeacher
+"""In memory, or on disk until it is asked."""
+
+
 class Pool(NamedTuple):
     """Teachers and the classes that they know between them.
 
@@ -56,15 +62,34 @@ class Pool(NamedTuple):
     channels: int
     normalisation: Normalisation
     classes: tuple[PoolClass, ...]
-    teachers: tuple[Teacher, ...]
+    teachers: tuple[AnyTeacher, ...]
+
+    def classes_of(self, teachers: Sequence[AnyTeacher]) -> Tensor:
+        """Return what these teachers know between them: positions in ``classes``, int64, ascending, each once."""
+        return torch.cat([teacher.classes for teacher in teachers]).unique()  # type: ignore[no-any-return, no-untyped-call]
+
+    def to(self, like: Tensor) -> list[str]:
+        """Give the networks ``like``'s device and dtype, and the memory format that convolutions are fastest in.
+
+        Returns:
+            Names of those without BatchNorm, as far as they are in memory.
+        """
+        for teacher in self.teachers:
+            if isinstance(teacher, MappedTeacher):
+                teacher.resident.to(like)  # theirs is one for all
+                return []
+            teacher.network.to(like).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return [teacher.record.name for teacher in self.teachers if not running_statistics(teacher.network)]
 
 
-def load_pool(folder: str | Path, teachers: Sequence[str] | None = None) -> Pool:
+def load_pool(folder: str | Path, teachers: Sequence[str] | None = None, resident: int | None = None) -> Pool:
     """Load a pool onto the CPU, with all the checks of ``purer pool check``.
 
     Args:
         folder: with pool.json in it.
         teachers: names of those to load; all when None. The pool's classes are then those of these teachers.
+        resident: leave the teachers on disk, and keep at most so many in memory; all are loaded when None. A
+            teacher's weights are then checked when it is first asked.
 
     Raises:
         PurerError: no pool there, a teacher of that name is not in it, or something is wrong with one that is loaded.
@@ -74,15 +99,16 @@ def load_pool(folder: str | Path, teachers: Sequence[str] | None = None) -> Pool
     records = manifest.teachers if teachers is None else [_named(manifest, name, folder) for name in teachers]
     classes = tuple(sorted({known for record in records for known in _classes(record)}))
     position = {known: index for index, known in enumerate(classes)}
-    loaded = tuple(
-        Teacher(
-            record,
-            checked_teacher(Path(folder), manifest, record),
-            torch.tensor([position[known] for known in _classes(record)]),
-        )
-        for record in records
-    )
-    return Pool(manifest.image_size, manifest.channels, manifest.normalisation, classes, loaded)
+    positions = [torch.tensor([position[known] for known in _classes(record)]) for record in records]
+    found: list[AnyTeacher]
+    if resident is None:
+        networks = [checked_teacher(Path(folder), manifest, record) for record in records]
+        found = [Teacher(*each) for each in zip(records, networks, positions, strict=True)]
+    else:
+        check_files(Path(folder), manifest, records)
+        on_disk = Resident(Path(folder), manifest, resident)
+        found = [MappedTeacher(record, on_disk, own) for record, own in zip(records, positions, strict=True)]
+    return Pool(manifest.image_size, manifest.channels, manifest.normalisation, classes, tuple(found))
 
 
 def _classes(record: TeacherRecord) -> list[PoolClass]:
