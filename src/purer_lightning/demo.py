@@ -20,6 +20,8 @@ Row = tuple[str, Interval]
 def demo(run: str = "runs/demo", seed: int = 0) -> None:
     """Make a small pool on Glyphs, meta-train on it without its data, and test on characters that nobody has seen.
 
+    It ends with a table of results, and with a report that shows the whole run in a browser.
+
     Args:
         run: folder for everything that is made; an earlier demo in it is replaced.
         seed: every draw follows from it.
@@ -45,6 +47,7 @@ def demo(run: str = "runs/demo", seed: int = 0) -> None:
     rows = _rows(folder)
     _write_results(folder, rows)
     _show(folder, rows)
+    main(["report", run])
 
 
 def _clear(folder: Path) -> None:
@@ -100,5 +103,6 @@ def _show(folder: Path, rows: list[Row]) -> None:
         ("checkpoints/best.ckpt", "the meta-model"),
         ("results.json", "the table above"),
         ("pseudo_images.png", "what was inverted from the pool, by class"),
+        ("report.html", "all of this to look at, with the hardest and the easiest episodes"),
     ):
         console.print(f"  {name:<22} {what}", highlight=False)

@@ -28,6 +28,11 @@ def test_the_demos_meta_model_is_clearly_better_than_its_random_start(
     for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "results.json", "pseudo_images.png"):
         assert (run / name).stat().st_size > 0
         assert name in said
+    assert said.splitlines()[-1] == f"The report is {run / 'report.html'}: open it in a browser."
+    report = (run / "report.html").read_text()
+    assert all(f"{100 * row['mean']:.2f} ± {100 * row['ci95']:.2f}" in report for row in results.values())
+    assert "random_<wbr>start" in report
+    assert "<strong>Episode" in report
     assert all(f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}" in said for row in results.values())
 
 

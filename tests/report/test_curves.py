@@ -20,13 +20,6 @@ def test_an_update_is_the_step_and_one(tmp_path: Path) -> None:
     assert curves["val/accuracy"] == Curve([2], [0.5])
 
 
-def test_updates_that_a_later_start_made_again_count_once(tmp_path: Path) -> None:
-    write(tmp_path / "metrics.1.csv", "1,0,", "2,1,", "3,2,")
-    write(tmp_path / "metrics.2.csv", "20,1,", "30,2,", "40,3,")
-    write(tmp_path / "metrics.csv", "400,3,")
-    assert read_curves(tmp_path)["curriculum/difficulty"] == Curve([1, 2, 3, 4], [1, 20, 30, 400])
-
-
 def test_a_line_without_its_end_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(f"{HEAD}\n1.5,0,\n1.2")
     assert read_curves(tmp_path)["curriculum/difficulty"] == Curve([1], [1.5])

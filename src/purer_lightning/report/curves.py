@@ -33,18 +33,11 @@ class Moment(NamedTuple):
 def read_curves(folder: Path) -> dict[str, Curve]:
     """Read every logged value by its key, such as ``curriculum/difficulty``.
 
-    Of updates that an earlier start had made and a later one made again, the later count (metrics.1.csv and on are
-    older than metrics.csv).
-
     Raises:
         PurerError: there are no curves of a training, or a line in the midst of a file is damaged.
     """
-    rows: list[dict[str, float]] = []
-    for file in [*sorted(folder.glob("metrics.*.csv"), key=_number), folder / METRICS]:
-        own = _rows(file) if file.is_file() else []
-        rows = [row for row in rows if not own or row["step"] < own[0]["step"]] + own
     curves: dict[str, Curve] = {}
-    for row in rows:
+    for row in _rows(folder / METRICS) if (folder / METRICS).is_file() else []:
         for key, value in row.items():
             curve = curves.setdefault(key, Curve([], []))
             curve.updates.append(int(row["step"]) + 1)
@@ -64,11 +57,6 @@ def read_times(folder: Path) -> list[Moment]:
         return []
     rows = [list(row.values()) for row in _rows(file)]
     return [Moment(int(update), minutes, accuracy) for update, minutes, accuracy in rows]
-
-
-def _number(file: Path) -> int:
-    middle = file.name.split(".")[1]
-    return int(middle) if middle.isdecimal() else 0
 
 
 def _rows(file: Path) -> list[dict[str, float]]:

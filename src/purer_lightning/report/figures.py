@@ -34,12 +34,13 @@ def colour(run: int) -> str:
 
 def curriculum(runs: Sequence[Run]) -> Figure:
     """Return difficulty, the switch's firings and the accuracies above one axis of updates."""
-    traces: list[Trace] = []
+    fires = [position for position, run in enumerate(runs) if firing_updates(run)]
+    traces = [_firings(runs[position], position, row, len(fires)) for row, position in enumerate(fires)]
     for position, run in enumerate(runs):
-        traces += [*_difficulty(run, position), _firings(run, position, len(runs)), *_accuracies(run, position)]
+        traces += [*_difficulty(run, position), *_accuracies(run, position)]
     way = runs[0].setting("data.way", 5)
-    rug = min(0.04 + 0.025 * len(runs), 0.2)
-    top = 0.45 + rug
+    rows = max(len(fires), 1)
+    top = 0.45 + min(0.04 + 0.025 * rows, 0.2)
     layout = {
         "height": 620,
         "hovermode": "x unified",
@@ -48,7 +49,7 @@ def curriculum(runs: Sequence[Run]) -> Figure:
         "yaxis": {"domain": [top + 0.07, 0.96]},
         "yaxis2": {
             "domain": [0.45, top],
-            "range": [len(runs) - 0.4, -0.6],
+            "range": [rows - 0.4, -0.6],
             "showticklabels": False,
             "showgrid": False,
             "fixedrange": True,
@@ -57,7 +58,7 @@ def curriculum(runs: Sequence[Run]) -> Figure:
         "yaxis3": {"domain": [0, 0.38], "ticksuffix": " %"},
         "annotations": [
             _panel("difficulty: expected outer loss of the images", 0.96),
-            _panel("the gradient switch fires", top),
+            _panel("the gradient switch fires" if fires else "the gradient switch never fires", top),
             _panel("accuracy: meta-val (marks), pseudo (dotted)", 0.38),
         ],
         "shapes": [_guessing(way, "y3")],
@@ -74,19 +75,19 @@ def _difficulty(run: Run, position: int) -> list[Trace]:
     ]
 
 
-def _firings(run: Run, position: int, runs: int) -> Trace:
+def _firings(run: Run, position: int, row: int, rows: int) -> Trace:
     updates = firing_updates(run)
     return {
         "type": "scatter",
         "mode": "markers",
         "x": updates,
-        "y": [position] * len(updates),
+        "y": [row] * len(updates),
         "yaxis": "y2",
         "name": _called(run, "switch"),
         "hovertemplate": "fired",
         "marker": {
             "symbol": "line-ns-open",
-            "size": 14 if runs == 1 else 9,
+            "size": 14 if rows == 1 else 9,
             "color": colour(position),
             "line": {"width": 1.5},
         },

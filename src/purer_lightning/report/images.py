@@ -38,7 +38,7 @@ def _gallery(run: Run, position: int, named: bool) -> Html:
     title = tag("h3", run.name) if named else ""
     sheets, last = read_sheets(run.folder, MOMENTS), run.folder / "pseudo_images.png"
     if sheets:
-        return join([title, _slides(run, position, sheets)])
+        return join([title, _slides(position, sheets)])
     if last.is_file():
         alternative = "Pseudo images when training ended, a row a class, its name at the left"
         picture = tag("img", src=_whole(last), alt=alternative, class_="sheet")
@@ -46,7 +46,7 @@ def _gallery(run: Run, position: int, named: bool) -> Html:
     return join([title, tag("p", f"{run.name} has left no pictures of its images.")])
 
 
-def _slides(run: Run, position: int, sheets: Sheets) -> Html:
+def _slides(position: int, sheets: Sheets) -> Html:
     height, width = sheets.size
     frames = [address(_sheet(pictures[:, :COLUMNS])) for pictures in sheets.pictures.values()]
     columns = min(COLUMNS, next(iter(sheets.pictures.values())).shape[1])
@@ -75,7 +75,7 @@ def _slides(run: Run, position: int, sheets: Sheets) -> Html:
     ratio = f"--columns:{columns};--ratio:{height / width};--sheet:var(--frame-{last});"
     controls = tag("div", label, slider, class_="moment")
     note = (
-        f"What the teachers of {run.name} recognise as each class, inverted from them; the small name is the teacher's."
+        "Images of each class, beside the teachers that they were inverted from. Move the slider to see them sharpen."
     )
     return tag("div", tag("p", note), controls, tag("ul", *classes), class_="gallery", style=ratio + style)
 

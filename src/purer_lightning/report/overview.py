@@ -69,7 +69,7 @@ def _learner(run: Run) -> str:
 
 def _objective(run: Run) -> str:
     if not _class(run, "model.objective"):
-        return ""
+        return "Episodic"
     return ", ".join([_class(run, "model.objective"), *_pairs(run.setting("model.objective.init_args", {}))])
 
 
@@ -78,6 +78,8 @@ def _pairs(settings: dict[str, object]) -> list[str]:
 
 
 def _pair(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(_pairs(value))
     return f"{name} {value}" if not isinstance(value, bool) else name if value else f"no {name}"
 
 

@@ -100,6 +100,8 @@ def training(runs: Sequence[Run]) -> Html:
         _in_short(run) for run in runs
     )
     note = "Thin: each logged update. Bold and dotted: a moving mean. Bars at the marks: 95 % intervals."
+    if len({run.setting("model.objective.class_path") for run in runs}) > 1:
+        note += " These runs minimise different losses, so their difficulties are not of one unit."
     parts = [plot("curriculum", figures.curriculum(runs), label, note)]
     timed = figures.against_time(runs)
     if timed:
