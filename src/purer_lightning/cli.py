@@ -118,13 +118,13 @@ def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
 
 
 def gathered(words: list[str]) -> list[str]:
-    """Return the words without a flag as one list for the parser, behind the flags, each of which has one value."""
+    """Return the words without a flag as one list for the parser, before the flags, each of which has one value."""
     flags: list[str] = []
     bare: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         is_value = before.startswith("--") and "=" not in before
         (flags if is_value or word.startswith("-") else bare).append(word)
-    return [*flags, *([json.dumps(bare)] if bare else [])]
+    return [*([json.dumps(bare)] if bare else []), *flags]
 
 
 def _help(first: str = "") -> str:

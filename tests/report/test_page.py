@@ -224,6 +224,17 @@ def test_an_output_that_cannot_be_written_leaves_nothing(
     assert sorted(run.parent.rglob("*")) == before
 
 
+def test_a_misspelt_flag_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(run), "--outptu", "x.html"])
+    assert stopped.value.code == 2
+    assert "Did you mean 'output'?" in capsys.readouterr().err
+
+
+def test_a_run_named_twice_is_shown_once(run: Path) -> None:
+    assert "data-run=" not in report(str(run), f"{run}/")
+
+
 def test_flags_may_stand_before_the_runs(run: Path) -> None:
     output = run / "first.html"
     main(["report", "--output", str(output), str(run)])

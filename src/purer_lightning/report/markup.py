@@ -54,7 +54,9 @@ def table(caption: object, head: Sequence[object], rows: Iterable[Sequence[objec
     top = tag("tr", *[tag("th", cell, scope="col") for cell in head])
     body = [tag("tr", tag("th", row[0], scope="row"), *[tag("td", cell) for cell in row[1:]]) for row in rows]
     content = (tag("caption", caption), tag("thead", top), tag("tbody", *body))
-    return tag("div", tag("table", *content, **attributes), class_="scroll", tabindex="0", role="group")
+    return tag(
+        "div", tag("table", *content, **attributes), class_="scroll", tabindex="0", role="group", aria_label="Table"
+    )
 
 
 def details(summary: object, *content: object, opened: bool = False) -> Html:

@@ -27,7 +27,7 @@ def report(runs: list[str], output: str | None = None, root: str | None = None) 
     Several runs are laid over one another. A run that is still going on is shown as far as it has come.
 
     Args:
-        runs: one or more run folders, as purer fit made them, of one data set.
+        runs: one or more run folders with a blank between two, as purer fit made them, of one data set.
         output: the HTML file; report.html in the first run's folder when not given.
         root: the folder of the prepared data sets, for pictures of single episodes; the runs' own when not given.
 

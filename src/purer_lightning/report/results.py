@@ -1,6 +1,7 @@
 """Results in and around a run's folder: its own, and those of baselines that were scored on the same episodes."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,9 +109,18 @@ def _task(run: Run) -> Task:
 
 def _candidates(runs: list[Run]) -> Iterator[Path]:
     for run in runs:
-        beside = sorted(run.folder.resolve().parent.iterdir())
-        for folder in (run.folder, *sorted(run.folder.iterdir()), *beside):
+        for folder in (run.folder, *_folders(run.folder), *_folders(run.folder.resolve().parent)):
             yield from (folder / stage for stage in STAGES if (folder / stage / "results.json").is_file())
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in it that may be looked into; beside a run there may be anybody's."""
+    children = sorted(folder.iterdir()) if _open(folder) else []
+    return [child for child in children if child.is_dir() and _open(child)]
+
+
+def _open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _read(folder: Path, runs: list[Run]) -> Result | None:

@@ -60,7 +60,7 @@ def read_runs(folders: list[str]) -> list[Run]:
     Raises:
         PurerError: none is given, one is no run or has no curves, or their data sets differ.
     """
-    runs = [read_run(Path(folder)) for folder in dict.fromkeys(folders)]
+    runs = [read_run(folder) for folder in dict.fromkeys(map(Path, folders))]
     if not runs:
         raise PurerError("Expected at least one run's folder: purer report RUN [RUN ...].")
     first = runs[0]
