@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench real tables learn2learn wheel
+.PHONY: help demo test check docs bench real tables learn2learn wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -19,6 +19,10 @@ check: .venv/.installed ## formatting, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/.installed ## build the documentation into site/, to be read without a network
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 bench: .venv/.installed ## time a meta-update beside the plain reference, and the start of the command line
 	$(BIN)/python benchmarks/update.py

@@ -155,3 +155,12 @@ def test_two_starts_within_a_second_are_both_kept(tmp_path: Path) -> None:
 def test_galleries_become_rare() -> None:
     assert [validation for validation in range(1, 40) if is_moment(validation)] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
     assert sum(map(is_moment, range(1, 301))) == 16
+
+
+def test_pictures_are_left_out_where_the_user_says_so(tmp_path: Path, flags: list[str]) -> None:
+    shown = ["--wandb.enabled", "true", "--wandb.pictures", "false", "--trainer.max_steps", "1"]
+    main(["fit", "--config", "demo.yaml", *flags, *shown, "--run", str(tmp_path)])
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert "curriculum/difficulty" in wandb_file.summary(file)
+    assert not [name for name in wandb_file.summary(file) if name.startswith("pseudo_images")]
+    assert not list(file.parent.rglob("*.png"))

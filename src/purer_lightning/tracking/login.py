@@ -23,6 +23,7 @@ class WandbSettings:
         entity: user or team of W&B; null is that of this run folder's run, or the login's own.
         name: of the run; null is the run folder's name.
         tags: of the run.
+        pictures: show the pseudo images, too; they can reveal something of what the teachers were trained on.
         mode: "auto" is online where there is a login and offline where there is none or WANDB_MODE says so.
     """
 
@@ -31,6 +32,7 @@ class WandbSettings:
     entity: str | None = None
     name: str | None = None
     tags: list[str] | None = None
+    pictures: bool = True
     mode: Literal["auto", "online", "offline"] = "auto"
 
 

@@ -132,6 +132,8 @@ class WandbRun(Logger):
             pictures: uint8, (classes, images, C, H, W), C = 1 or 3.
             captions: one a class. Pictures have no axis in W&B, so a caption says the meta-update.
         """
+        if not self.settings.pictures:
+            return
         import wandb
 
         rows = pictures.permute(0, 3, 1, 4, 2).flatten(2, 3)  # (classes, H, images x W, C)
