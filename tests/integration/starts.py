@@ -43,31 +43,38 @@ def _run(words: list[str], log: Path, before: Callable[..., None] | None, args: 
 
 
 def die_in_file_operation(number: int) -> None:
-    """Let this process kill itself in the midst of its ``number``-th operation on files (from 1).
+    """Let this process kill itself in the midst of its second checkpoint, in the ``number``-th operation on files.
 
-    The operations are those by which files are replaced: writing a checkpoint, of which half is written then, syncing,
-    giving a second name, replacing.
+    The first operation is to write the checkpoint, of which half is written then; the others are to sync, to give a
+    second name, to replace.
     """
-    left = [number]
+    saves, since = [0], [0]
 
-    def counted(operation: Callable[..., Any], half: Callable[..., None] | None = None) -> Callable[..., Any]:
+    def is_time() -> bool:
+        since[0] += saves[0] == 2
+        return since[0] == number
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                if half:
-                    half(*args, **kwargs)
-                os.kill(os.getpid(), signal.SIGKILL)
+            if is_time():
+                die()
             return operation(*args, **kwargs)
 
         return call
 
     save = torch.save
 
-    def write_half(content: object, file: Any) -> None:
+    def save_counted(content: object, file: Any) -> None:
+        saves[0] = min(saves[0] + 1, 2)
         save(content, file)
-        file.truncate(file.tell() // 2)
+        if is_time():
+            file.truncate(file.tell() // 2)
+            die()
 
-    torch.save = counted(save, write_half)
+    torch.save = save_counted  # type: ignore[assignment]
     os.fsync = counted(os.fsync)
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
     Path.hardlink_to = counted(Path.hardlink_to)  # type: ignore[method-assign]

@@ -9,9 +9,7 @@ import pytest
 from starts import assert_same_run, die_in_file_operation, fill_the_disk, start
 
 KILLS, UPDATES = 20, 36
-OPERATIONS_OF_A_CHECKPOINT = (
-    9  # sync the log; save; link, sync, replace, sync the folder; sync, replace, sync the folder
-)
+OPERATIONS = 9  # save; link, sync, replace, sync the folder; sync, replace, sync the folder; sync the log
 
 
 class Whole(NamedTuple):
@@ -74,10 +72,10 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_an_uninterrupted_o
 def test_a_run_killed_in_each_file_operation_of_a_checkpoint_ends_with_the_same_bits(
     words: list[str], tmp_path: Path
 ) -> None:
-    words = [*words, "--trainer.max_steps", "10"]
+    words = [*words, "--trainer.max_steps", "20"]
     whole = fit_whole(tmp_path / "whole", words)
     run, log = tmp_path / "killed", tmp_path / "killed.log"
-    for operation in range(2 * OPERATIONS_OF_A_CHECKPOINT, OPERATIONS_OF_A_CHECKPOINT, -1):
+    for operation in range(1, OPERATIONS + 1):
         process = start([*words, "--run", str(run)], log, die_in_file_operation, operation)
         process.join()
         assert process.exitcode == -9, log.read_text()
@@ -94,7 +92,7 @@ def test_a_full_disk_ends_the_run_in_a_sentence_and_it_goes_on_from_what_is_soun
     words = [*words, "--trainer.max_steps", "6"]
     whole = fit_whole(tmp_path / "whole", words)
     run, log = tmp_path / "full", tmp_path / "full.log"
-    process = start([*words, "--run", str(run)], log, die_in_file_operation, 3 * OPERATIONS_OF_A_CHECKPOINT)
+    process = start([*words, "--run", str(run)], log, die_in_file_operation, OPERATIONS)
     process.join()
     assert process.exitcode == -9, log.read_text()
     process = start([*words, "--run", str(run)], log, fill_the_disk, 100_000)
