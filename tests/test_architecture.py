@@ -34,6 +34,7 @@ MAY_IMPORT_LIGHTNING = [
     "metrics*",
     "csv_log.py",
     "resuming.py",
+    "run_folder.py",
 ]
 
 

@@ -19,6 +19,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def path(wanted: str, run: Path, subcommand: str) -> Path:
+    found = find_checkpoint(wanted, run, subcommand)
+    assert found
+    return found.path
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -35,8 +41,8 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "test"])
 def test_a_word_means_the_run_folders_own_checkpoint(run: Path, subcommand: str) -> None:
-    assert find_checkpoint("last", run, subcommand) == run / "checkpoints" / "last.ckpt"
-    assert find_checkpoint("best", run, subcommand) == run / "checkpoints" / "best.ckpt"
+    assert path("last", run, subcommand) == run / "checkpoints" / "last.ckpt"
+    assert path("best", run, subcommand) == run / "checkpoints" / "best.ckpt"
     assert find_checkpoint(None, run, subcommand) is None
 
 
@@ -45,7 +51,7 @@ def test_a_damaged_last_one_is_named_and_the_one_before_it_used(
     damage: Callable[[Path], None], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(run / "checkpoints" / "last.ckpt")
-    assert find_checkpoint("last", run, "fit") == run / "checkpoints" / "before_last.ckpt"
+    assert path("last", run, "fit") == run / "checkpoints" / "before_last.ckpt"
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"purer: '{run}/checkpoints/last.ckpt' cannot be read as a checkpoint: it is damaged")
     assert line.endswith(f"goes on from the one before it, '{run}/checkpoints/before_last.ckpt'.")
@@ -60,7 +66,7 @@ def test_where_all_are_damaged_the_run_does_not_begin_anew(run: Path) -> None:
 
 def test_the_one_before_serves_where_the_last_one_is_missing(run: Path) -> None:
     (run / "checkpoints" / "last.ckpt").unlink()
-    assert find_checkpoint("last", run, "fit") == run / "checkpoints" / "before_last.ckpt"
+    assert path("last", run, "fit") == run / "checkpoints" / "before_last.ckpt"
 
 
 def test_a_fit_from_last_begins_where_there_is_none_and_says_so(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from purer_lightning.errors import PurerError
-from purer_lightning.schedule import Schedule, check_schedule, one_cycle
+from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
 
 
 def rates(updates: int, largest: float = 0.5) -> list[float]:
@@ -41,6 +41,35 @@ def test_a_run_of_any_length_has_a_rate_for_each_update(updates: int) -> None:
 def test_a_run_without_a_number_of_updates_is_refused(updates: int) -> None:
     with pytest.raises(PurerError, match=rf"trainer.max_steps is {updates}; set it .*, or model.meta_schedule to"):
         rates(updates)
+
+
+@pytest.mark.parametrize("done", [0, 3, 11, 19])
+def test_a_rate_changed_on_the_way_is_that_of_a_schedule_which_had_it_from_the_beginning(done: int) -> None:
+    changed = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = one_cycle(changed, 0.5, 20)
+    found = []
+    for update in range(20):
+        if update == done:
+            set_rate(changed, 0.2)
+        found.append(changed.param_groups[0]["lr"])
+        changed.step()
+        schedule.step()
+    assert found[done:] == pytest.approx(rates(20, largest=0.2)[done:])
+    assert found[:done] == rates(20)[:done]
+
+
+def test_the_same_rate_once_more_changes_no_bit() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    one_cycle(optimizer, 0.3, 20)
+    before = dict(optimizer.param_groups[0])
+    set_rate(optimizer, 0.3)
+    assert optimizer.param_groups[0] == before
+
+
+def test_a_rate_without_a_schedule_is_simply_set() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    set_rate(optimizer, 0.7)
+    assert optimizer.param_groups[0]["lr"] == 0.7
 
 
 def checkpoint(updates: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -108,7 +108,14 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     return content
 
 
-def last_checkpoint(run: Path, warn: Callable[[str], None]) -> Path | None:
+class Found(NamedTuple):
+    """A checkpoint that has been read."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+
+def last_checkpoint(run: Path, warn: Callable[[str], None]) -> Found | None:
     """Return the newest sound checkpoint of a run folder, None where there is none.
 
     Args:
@@ -122,13 +129,13 @@ def last_checkpoint(run: Path, warn: Callable[[str], None]) -> Path | None:
     faults: list[str] = []
     for path in there:
         try:
-            read_checkpoint(path)
+            found = Found(path, read_checkpoint(path))
         except PurerError as error:
             faults.append(str(error))
         else:
             for fault in faults:
                 warn(f"{fault.rpartition(';')[0]}; so the run goes on from the one before it, '{path}'.")
-            return path
+            return found
     if faults:
         raise PurerError(" ".join(faults))
     return None

@@ -1,12 +1,26 @@
 """What ``purer fit`` goes on from, and what it says about that."""
 
 import sys
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.checkpoints import FOLDER, LAST, WORDS, last_checkpoint, read_checkpoint
+from purer_lightning.checkpoints import FOLDER, LAST, WORDS, Found, last_checkpoint, read_checkpoint
 from purer_lightning.errors import PurerError
+from purer_lightning.pool.manifest import read_manifest
+
+SETTINGS = "settings"  # under which a checkpoint holds those of its run
+ABSENT = object()
+# What says where a run is and how it is begun or watched, or follows from other settings.
+NOT_COMPARED = (
+    *("run", "config", "ckpt_path", "weights_only", "data.seed", "model.seed", "evaluation", "wandb", "gallery"),
+    *("trainer.default_root_dir", "trainer.max_epochs", "trainer.logger", "trainer.enable_progress_bar"),
+    *("checkpoint.dirpath", "last_checkpoint"),
+)
+WITHOUT_EFFECT = ("model.start_from_average", "synthesis.initial_steps")  # done before the first update
 
 
 @rank_zero_only
@@ -15,7 +29,7 @@ def say(sentence: str) -> None:
     print(f"purer: {sentence}", file=sys.stderr)
 
 
-def find_checkpoint(wanted: str | None, run: Path, subcommand: str) -> Path | None:
+def find_checkpoint(wanted: str | None, run: Path, subcommand: str) -> Found | None:
     """Return the checkpoint that --ckpt_path means.
 
     Args:
@@ -32,8 +46,7 @@ def find_checkpoint(wanted: str | None, run: Path, subcommand: str) -> Path | No
         return None
     if wanted != "last":
         path = run / FOLDER / f"{wanted}.ckpt" if wanted in WORDS else Path(wanted)
-        read_checkpoint(path)
-        return path
+        return Found(path, read_checkpoint(path))
     last = last_checkpoint(run, say)
     if last is None and subcommand != "fit":
         raise PurerError(
@@ -43,3 +56,43 @@ def find_checkpoint(wanted: str | None, run: Path, subcommand: str) -> Path | No
     if last is None:
         say(f"There is no checkpoint in '{run}' yet: the run begins at the beginning.")
     return last
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings by dotted key, in plain types, as its checkpoints hold them.
+
+    Args:
+        config: resolved, nested; those parts are left out that have no say in what is computed.
+    """
+    flat = {
+        key: value
+        for key, value in _flattened(config).items()
+        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in NOT_COMPARED)
+    }
+    weights = "".join(sorted(teacher.sha256 for teacher in read_manifest(config["data"]["pool"]).teachers))
+    return flat | {"teachers in data.pool": blake2b(weights.encode(), digest_size=4).hexdigest()}
+
+
+def _flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Say which settings of a run that goes on are not those of the checkpoint's, and that they win.
+
+    Args:
+        checkpoint: its content; older ones say no settings.
+        settings: of the run that goes on.
+    """
+    saved = checkpoint.get(SETTINGS, {})
+    lines = [
+        f"  {key}: {settings[key]!r}, was {saved[key]!r}" + (" (comes too late)" if key in WITHOUT_EFFECT else "")
+        for key in sorted(saved.keys() & settings.keys())
+        if saved[key] != settings[key]
+    ]
+    if lines:
+        said = "1 setting is not" if len(lines) == 1 else f"{len(lines)} settings are not"
+        say("\n".join([f"{said} as in the checkpoint's run; the command line wins:", *lines]))

@@ -2,8 +2,8 @@
 
 import logging
 import math
-import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
@@ -31,7 +31,8 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.resuming import find_checkpoint
+from purer_lightning.resuming import find_checkpoint, say_differences, settings_of
+from purer_lightning.run_folder import make_writable, output_folder, run_folder
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 
@@ -71,6 +72,8 @@ GROUPS = {
 class PurerCLI(LightningCLI):
     """LightningCLI with a run folder, and with IcfilEvaluation in the model's place for validate and test."""
 
+    settings: Mapping[str, Any] = {}  # of a fit
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is ours beside model, data and trainer."""
         parser.add_argument("--run", type=str | None, default=None, help="run folder (default: runs/<config's name>)")
@@ -104,7 +107,7 @@ class PurerCLI(LightningCLI):
         run, subcommand = run_folder(config), str(self.subcommand)
         folder = output_folder(run, subcommand, goes_on=bool(config.get("ckpt_path")))
         checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
-        config.ckpt_path = str(checkpoint) if checkpoint else None
+        config.ckpt_path = str(checkpoint.path) if checkpoint else None
         make_writable(folder)
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = str(folder / FOLDER)
@@ -117,6 +120,10 @@ class PurerCLI(LightningCLI):
             config.data.updates_per_epoch = min(config.data.updates_per_epoch, config.trainer.max_steps)
             if config.trainer.max_epochs is None:  # for the progress bar alone
                 config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
+        if subcommand == "fit":
+            self._dump_config()
+            self.settings = settings_of(self.config_dump)
+            say_differences(checkpoint.content if checkpoint else {}, self.settings)
 
     def instantiate_classes(self) -> None:
         """Make the classes; validate and test run the evaluation instead of the training module."""
@@ -138,6 +145,7 @@ class PurerCLI(LightningCLI):
                 loggers += given if isinstance(given, list) else [given]
             kwargs["logger"] = loggers
         kwargs["callbacks"] = with_progress(trainer["callbacks"], wanted=trainer["enable_progress_bar"] is not False)
+        self._get(self.config_init, "last_checkpoint").settings = dict(self.settings)
         plugins = trainer["plugins"] or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
@@ -156,57 +164,9 @@ class PurerCLI(LightningCLI):
         return [WandbRun(folder, settings, mode, str(self.subcommand), self.config_dump, pool)]
 
 
-def run_folder(config: Any) -> Path:
-    """Return the run folder: --run, or that of the checkpoint's run, or runs/<name of the last configuration file>."""
-    checkpoint = config.get("ckpt_path")
-    of_checkpoint = Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == FOLDER else None
-    configs = config.get("config") or []
-    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
-    return Path(config.run) if config.run else of_checkpoint or by_name
-
-
-def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
-    """Return where a command writes: the run folder for fit, a folder of its name in it for validate and test.
-
-    Raises:
-        PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
-            into one that holds results.
-    """
-    if subcommand != "fit":
-        if (run / subcommand / "results.json").exists():
-            raise PurerError(
-                f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
-            )
-        return run / subcommand
-    # Asked by the first rank alone: when the others start, it may have begun to write.
-    first = getattr(rank_zero_only, "rank", 0) in (0, None)
-    if first and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
-        raise PurerError(
-            f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
-            f"--run {run} --ckpt_path last."
-        )
-    return run
-
-
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     """Lightning 2.6 recommends its own cloud services at every start."""
     return "Tip:" not in record.getMessage()
-
-
-def make_writable(folder: Path) -> None:
-    """Make a folder and prove that files can be written there.
-
-    Raises:
-        PurerError: they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # a name of its own for each rank
-            pass
-    except OSError as error:
-        raise PurerError(
-            f"Cannot write into the run folder '{folder}' ({error.strerror}); name another with --run."
-        ) from error
 
 
 def run(args: list[str]) -> None:

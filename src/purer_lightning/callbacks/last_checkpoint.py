@@ -15,6 +15,7 @@ from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST
 from purer_lightning.csv_log import CsvLog
 from purer_lightning.files import remove_leftovers, replacing
 from purer_lightning.report.gallery import SHEETS
+from purer_lightning.resuming import SETTINGS
 
 
 class LastCheckpoint(Checkpoint):
@@ -25,10 +26,14 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         every_minutes: save within an epoch, too, where the last time is so many minutes ago.
+
+    Attributes:
+        settings: of the run, plain values by dotted key, go into each checkpoint.
     """
 
     def __init__(self, every_minutes: float = 10.0) -> None:
         self.every_minutes = every_minutes
+        self.settings: dict[str, Any] = {}
         self._saved_at = 0.0
 
     @rank_zero_only
@@ -46,6 +51,11 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, CsvLog):
                 logger.cut(trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the run's settings, so that a run that goes on with others can say so."""
+        del trainer, pl_module
+        checkpoint[SETTINGS] = self.settings
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let Lightning's loops begin where the number of updates says (``count_from``)."""

@@ -1,0 +1,58 @@
+"""Where a command of the trainer writes: found, checked and made before anything else is."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from purer_lightning.checkpoints import FOLDER
+from purer_lightning.errors import PurerError
+
+
+def run_folder(config: Any) -> Path:
+    """Return the run folder: --run, or that of the checkpoint's run, or runs/<name of the last configuration file>."""
+    checkpoint = config.get("ckpt_path")
+    of_checkpoint = Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == FOLDER else None
+    configs = config.get("config") or []
+    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
+    return Path(config.run) if config.run else of_checkpoint or by_name
+
+
+def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
+    """Return where a command writes: the run folder for fit, a folder of its name in it for validate and test.
+
+    Raises:
+        PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
+            into one that holds results.
+    """
+    if subcommand != "fit":
+        if (run / subcommand / "results.json").exists():
+            raise PurerError(
+                f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
+            )
+        return run / subcommand
+    # Asked by the first rank alone: when the others start, it may have begun to write.
+    first = getattr(rank_zero_only, "rank", 0) in (0, None)
+    if first and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
+        raise PurerError(
+            f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
+            f"--run {run} --ckpt_path last."
+        )
+    return run
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and prove that files can be written there.
+
+    Raises:
+        PurerError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # a name of its own for each rank
+            pass
+    except OSError as error:
+        raise PurerError(
+            f"Cannot write into the run folder '{folder}' ({error.strerror}); name another with --run."
+        ) from error

@@ -1,0 +1,77 @@
+"""A run that goes on with other settings says which, and that the command line wins."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from purer_lightning.cli import main
+
+
+@pytest.fixture
+def words(toy_data: Path, toy_pool: Path, tmp_path: Path) -> list[str]:
+    """A fit of two updates."""
+    return [
+        *("fit", "--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data)),
+        *("--data.pool", str(toy_pool), "--data.way", "2", "--data.query", "1", "--data.episodes_per_update", "2"),
+        *("--data.updates_per_epoch", "2", "--data.validation_episodes", "2", "--synthesis.initial_steps", "1"),
+        *("--model.curriculum.enabled", "false", "--trainer.accelerator", "cpu", "--trainer.max_steps", "2"),
+        *("--model.learner.init_args.arguments", "{width: 4}", "--trainer.enable_progress_bar", "false"),
+        *("--run", str(tmp_path / "run"), "--ckpt_path", "last"),
+    ]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what ours said on standard error, from its first line of differences on."""
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if line.startswith(("purer: ", "  "))]
+
+
+def test_settings_that_differ_are_listed_and_the_command_lines_win(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    said(capsys)
+    changed = ["--model.meta_lr", "0.5", "--synthesis.initial_steps", "7", "--trainer.max_steps", "4"]
+    main([*words, *changed])
+    assert said(capsys) == [
+        "purer: 3 settings are not as in the checkpoint's run; the command line wins:",
+        "  model.meta_lr: 0.5, was 0.003",
+        "  synthesis.initial_steps: 7, was 1 (comes too late)",
+        "  trainer.max_steps: 4, was 2",
+    ]
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["settings"]["model.meta_lr"] == 0.5
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.5
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "1", "2", "3", "3"]
+
+
+def test_a_run_that_goes_on_with_its_own_settings_says_nothing(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    said(capsys)
+    main(words)
+    assert said(capsys) == []
+
+
+def test_what_cannot_change_is_refused_after_the_list(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    logged = (tmp_path / "run" / "metrics.csv").read_bytes()
+    said(capsys)
+    with pytest.raises(SystemExit):
+        main([*words, "--data.images_per_class", "5", "--trainer.max_steps", "4"])
+    first, *_, last = said(capsys)
+    assert "2 settings are not as in the checkpoint's run" in first
+    assert "The checkpoint's image bank has shape" in last
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == logged
+
+
+def test_a_negative_interval_of_data_steps_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, "--model.data_step_every", "-1"])
+    assert "purer: Expected model.data_step_every to be 0 or more, but got -1." in said(capsys)
