@@ -8,7 +8,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from plain import INNER_LR, PlainTeacher, PlainUpdate
+from purer_lightning.callbacks.engine import in_one_pass
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.engine import accelerate
 from purer_lightning.inversion.curriculum import CurriculumSettings
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
@@ -29,7 +31,7 @@ class Setting:
 
     classes: int = 64
     classes_per_teacher: int = 5
-    images_per_class: int = 16
+    images_per_class: int = 20
     way: int = 5
     shot: int = 1
     query: int = 15
@@ -89,11 +91,19 @@ class Problem:
         )
         self._start = [value.detach().clone() for value in (self.plain.bank, *self.plain.theta)]
 
-    def attach(self) -> None:
-        """Give the module its optimisers without a Trainer, whose loop is none of the algorithm."""
+    def attach(self, *, compiled: bool = False) -> None:
+        """Give the module its optimisers without a Trainer, whose loop is none of the algorithm.
+
+        Args:
+            compiled: run the module's networks and the images' optimiser as ``engine.choice compiled`` does.
+        """
         fabric = Fabric(accelerator="cpu", devices=1)
-        fabric.setup(self.module, *self.module.configure_optimizers()[0])
+        optimizers = self.module.configure_optimizers()[0]
+        fabric.setup(self.module, *optimizers)
         self.module.on_fit_start()
+        if compiled:
+            accelerate([*(teacher.network for teacher in self.module.pool.teachers), *self.module.learner.networks()])
+            in_one_pass(optimizers[1], True)
 
     def restore(self) -> None:
         """Put images and parameters of both paths back to the common start."""

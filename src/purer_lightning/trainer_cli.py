@@ -18,6 +18,7 @@ from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
 from purer_lightning.callbacks import (
     DriftCallback,
+    EngineCallback,
     GalleryCallback,
     LastCheckpoint,
     SummaryCallback,
@@ -58,6 +59,7 @@ GROUPS = {
     "data": PseudoEpisodeDataModule,
     "evaluation": IcfilEvaluation,
     "evaluation.calibration": CalibrationSettings,
+    "engine": EngineCallback,
     "synthesis": SynthesisCallback,
     "drift": DriftCallback,
     "gallery": GalleryCallback,
@@ -81,6 +83,7 @@ class PurerCLI(LightningCLI):
         parser.link_arguments("model", "evaluation.learner", lambda model: model.learner, apply_on="instantiate")
         for target in ("data.seed", "model.seed", "evaluation.seed"):
             parser.link_arguments("seed_everything", target)
+        parser.add_lightning_class_args(EngineCallback, "engine")  # first: the initial inversion is to profit from it
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
         parser.add_lightning_class_args(DriftCallback, "drift")
         parser.add_lightning_class_args(GalleryCallback, "gallery")

@@ -1,6 +1,7 @@
-"""Callbacks. None but SynthesisCallback may change a result."""
+"""Callbacks. None but SynthesisCallback may change a result, beyond the rounding of EngineCallback's kernels."""
 
 from purer_lightning.callbacks.drift import DriftCallback
+from purer_lightning.callbacks.engine import EngineCallback
 from purer_lightning.callbacks.gallery import GalleryCallback
 from purer_lightning.callbacks.last_checkpoint import LastCheckpoint
 from purer_lightning.callbacks.progress import ProgressCallback
@@ -9,6 +10,7 @@ from purer_lightning.callbacks.synthesis import SynthesisCallback
 
 __all__ = [
     "DriftCallback",
+    "EngineCallback",
     "GalleryCallback",
     "LastCheckpoint",
     "ProgressCallback",

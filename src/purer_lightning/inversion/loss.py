@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from purer_lightning.engine.blocks import is_fused
+from purer_lightning.engine.variation import fused_variation
 from purer_lightning.inversion.priors import feature_distance, total_variation
 from purer_lightning.nets.functional import Statistics, batchnorm_statistics, logits
 
@@ -72,7 +74,8 @@ def inversion_loss(
     with batchnorm_statistics(network) as found:
         class_term = F.cross_entropy(logits(network, weights, images), labels)
     feature = torch.as_tensor(feature_distance(found, wanted), dtype=images.dtype, device=images.device)
-    variation, l2 = total_variation(images), images.norm()
+    variation = fused_variation(images) if is_fused(network) else total_variation(images)
+    l2 = images.norm()
     total = (
         class_term + prior_weights.total_variation * variation + prior_weights.l2 * l2 + prior_weights.feature * feature
     )

@@ -99,6 +99,10 @@ class Learner(nn.Module, ABC):
         other.way = way
         return other
 
+    def networks(self) -> list[nn.Module]:
+        """Return the networks that answer for this learner: those that a faster engine is to run."""
+        return [self.network]
+
     def weights(self) -> Weights:
         """The network's own parameters (and buffers, in mode ``running``) by name: where adaptation starts."""
         return dict(self.network.named_parameters()) | dict(self.network.named_buffers())

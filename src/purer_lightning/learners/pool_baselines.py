@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
@@ -59,6 +59,10 @@ class PoolClassifier(FeatureClassifier):
         self._judges = Judges([teacher.network for teacher in self._teachers])
         self.way = way
         self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the teachers' networks, as they judge."""
+        return list(self._judges.networks)
 
     def weights(self) -> Weights:
         """Nothing to adapt: teachers stay as they are."""

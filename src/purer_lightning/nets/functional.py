@@ -1,7 +1,8 @@
 """Networks called with weights given as a dictionary, and the statistics that flow into their BatchNorm layers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,18 @@ def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
+class ReportsStatistics:
+    """A block that computes its BatchNorm layer's input statistics itself, so that a hook would see nothing.
+
+    Attributes:
+        norm: the layer's name within the block.
+        report: called with mean and biased variance in each forward pass; None where nobody asks.
+    """
+
+    norm: str = "1"
+    report: Callable[[tuple[Tensor, Tensor]], None] | None = None
+
+
 @contextmanager
 def batchnorm_statistics(network: nn.Module) -> Iterator[Statistics]:
     """Collect the statistics of every BatchNorm input in forward passes inside the ``with`` block.
@@ -57,11 +70,16 @@ def batchnorm_statistics(network: nn.Module) -> Iterator[Statistics]:
         for name, module in network.named_modules()
         if isinstance(module, nn.BatchNorm2d)
     ]
+    blocks = {name: module for name, module in network.named_modules() if isinstance(module, ReportsStatistics)}
+    for name, block in blocks.items():
+        block.report = partial(collected.__setitem__, f"{name}.{block.norm}")
     try:
         yield collected
     finally:
         for handle in handles:
             handle.remove()
+        for block in blocks.values():
+            block.report = None
 
 
 def running_statistics(network: nn.Module) -> Statistics:

@@ -8,7 +8,7 @@ network learns to give it. Not part of PURER.
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.episode import EpisodePlan
@@ -178,6 +178,10 @@ class Distillation(Objective):
         if self.scale is None:
             self.scale = spread(logits.detach(), self.judges.sizes)
         return Judged(images, logits / self.scale.to(images.device), features)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the judges."""
+        return list(self.judges.networks)
 
     def state_dict(self) -> dict[str, Any]:
         """The judged images in use and the teachers' spreads; once there are any."""

@@ -1,0 +1,97 @@
+"""Blocks of convolution, BatchNorm, ReLU and 2x2 max-pooling that make fewer passes over memory on a CPU.
+
+``fuse`` swaps them in for the plain ones of a network, in place: same parameters, same names, same results but for
+rounding. Where the kernels do not apply (another device or type, statistics that are learnt) a block computes what
+``nn.Sequential`` does; the derivative of its derivative is that of ``nn.Sequential``, too.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from purer_lightning.engine import kernels
+from purer_lightning.engine.convolution import convolved
+from purer_lightning.engine.normalisation import ByBatch, ByRunning
+from purer_lightning.nets.functional import ReportsStatistics, channel_statistics
+
+
+def fuse(network: nn.Module) -> nn.Module:
+    """Let every block of ``network`` that can be fused compute so, in place, and return the network."""
+    for module in network.modules():
+        if type(module) is nn.Sequential and is_fusible(module):
+            module.__class__ = FusedBlock
+    return network
+
+
+def is_fused(network: nn.Module) -> bool:
+    """Whether ``fuse`` has found anything in this network."""
+    return any(isinstance(module, FusedBlock) for module in network.modules())
+
+
+def is_fusible(block: nn.Sequential) -> bool:
+    """Whether this is 3x3 convolution of stride 1, BatchNorm (or where it was), ReLU, 2x2 max-pooling."""
+    if len(block) != 4:
+        return False
+    convolution, norm, relu, pool = block
+    return (
+        isinstance(convolution, nn.Conv2d)
+        and (convolution.kernel_size, convolution.stride, convolution.padding) == ((3, 3), (1, 1), (1, 1))
+        and (convolution.dilation, convolution.groups, convolution.padding_mode) == ((1, 1), 1, "zeros")
+        and (isinstance(norm, nn.Identity) or (isinstance(norm, nn.BatchNorm2d) and norm.affine))
+        and isinstance(relu, nn.ReLU)
+        and isinstance(pool, nn.MaxPool2d)
+        and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
+        and not (pool.ceil_mode or pool.return_indices)
+    )
+
+
+class FusedBlock(nn.Sequential, ReportsStatistics):
+    """The block as ``nn.Sequential`` has it, in two passes forward and two backward."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, filters, H // 2, W // 2)."""
+        convolution: Any = self[0]
+        norm: Any = self[1]
+        x = convolved(images, convolution.weight, convolution.bias)
+        if not kernels.applies(x) or learns_statistics(norm):
+            return self._plain(x, norm)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if isinstance(norm, nn.Identity):
+            scale, shift = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+            pooled, mean, variance = ByRunning.apply(x, scale, shift, None)  # type: ignore[no-untyped-call]
+        elif norm.training or norm.running_mean is None:
+            pooled, mean, variance = ByBatch.apply(x, norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+            remember(norm, mean.detach(), variance.detach(), x.numel() // x.shape[1])
+        else:
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            shift = norm.bias - norm.running_mean * scale
+            reference = norm.running_mean if self.report else None
+            pooled, mean, variance = ByRunning.apply(x, scale, shift, reference)  # type: ignore[no-untyped-call]
+        if self.report and mean is not None:
+            self.report((mean, variance))
+        result: Tensor = pooled
+        return result
+
+    def _plain(self, x: Tensor, norm: nn.Module) -> Tensor:
+        if self.report and isinstance(norm, nn.BatchNorm2d):
+            self.report(channel_statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x))
+        return F.max_pool2d(F.relu(norm(x)), 2)
+
+
+def learns_statistics(norm: nn.Module) -> bool:
+    """Whether the given statistics depend on what is learnt, as those of a support set do."""
+    given = isinstance(norm, nn.BatchNorm2d) and not norm.training and norm.running_mean is not None
+    return given and bool(norm.running_mean.requires_grad)
+
+
+def remember(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics as ``nn.BatchNorm2d`` does in training, where it keeps any."""
+    if not norm.training or norm.running_mean is None or norm.running_var is None:
+        return
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, share)
+    norm.running_var.lerp_(variance * (count / (count - 1)), share)

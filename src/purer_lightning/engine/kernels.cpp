@@ -1,0 +1,292 @@
+// BatchNorm, ReLU and 2x2 max-pooling in one pass over memory, and their gradient in one more.
+//
+// Tensors lie with the channels innermost: (images, height, width, channels). A pass over an activation costs more than
+// the arithmetic on it, so each kernel reads it once. Images are shared out over threads; sums are kept by image and
+// added in the order of images, so that the number of threads changes no bit.
+//
+// `place` says of each pooled value which of its four pixels it came from (row by row, the first of equals, as PyTorch
+// chooses), or PASSED_NOTHING where ReLU let nothing through.
+
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+constexpr uint8_t PASSED_NOTHING = 4;
+constexpr int64_t RUN = 64;  // pixels that are summed in the tensors' own precision before they enter a double
+
+// Sums of (x - reference) and its square over `pixels`, by channel.
+template <typename Real>
+void add_moments(const Real* x, const Real* reference, int64_t pixels, int64_t channels, double* sums, Real* run) {
+  for (int64_t begin = 0; begin < pixels; begin += RUN) {
+    const int64_t end = begin + RUN < pixels ? begin + RUN : pixels;
+    for (int64_t c = 0; c < 2 * channels; ++c) run[c] = 0;
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const Real* at = x + pixel * channels;
+#pragma omp simd
+      for (int64_t c = 0; c < channels; ++c) {
+        const Real difference = at[c] - reference[c];
+        run[c] += difference;
+        run[channels + c] += difference * difference;
+      }
+    }
+    for (int64_t c = 0; c < 2 * channels; ++c) sums[c] += run[c];
+  }
+}
+
+template <typename Real>
+void moments(const Real* x, const Real* reference, int64_t images, int64_t pixels, int64_t channels, double* sums,
+             int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<Real> run(2 * channels);
+#pragma omp for schedule(static)
+    for (int64_t image = 0; image < images; ++image)
+      add_moments(x + image * pixels * channels, reference, pixels, channels, sums + image * 2 * channels, run.data());
+  }
+}
+
+// out = pool(relu(x * scale + shift)).
+template <typename Real>
+void forward_image(const Real* x, const Real* scale, const Real* shift, int64_t height, int64_t width, int64_t channels,
+                   Real* out, uint8_t* place, Real* which) {
+  for (int64_t row = 0; row < height / 2; ++row)
+    for (int64_t column = 0; column < width / 2; ++column) {
+      const Real* top = x + (2 * row * width + 2 * column) * channels;
+      const Real* bottom = top + width * channels;
+#pragma omp simd
+      for (int64_t c = 0; c < channels; ++c) {
+        const Real first = top[c] * scale[c] + shift[c], second = top[channels + c] * scale[c] + shift[c];
+        const Real third = bottom[c] * scale[c] + shift[c], fourth = bottom[channels + c] * scale[c] + shift[c];
+        const Real upper = second > first ? second : first, lower = fourth > third ? fourth : third;
+        const Real best = lower > upper ? lower : upper;
+        const Real sum = (first + second) + (third + fourth);
+        // A NaN wins, as in PyTorch; the sum of opposite infinities is one, too.
+        out[c] = sum != sum ? sum : (best > 0 ? best : Real(0));
+        const Real chosen = first == best ? Real(0) : second == best ? Real(1) : third == best ? Real(2) : Real(3);
+        which[c] = best > 0 ? chosen : Real(PASSED_NOTHING);
+      }
+      for (int64_t c = 0; c < channels; ++c) place[c] = static_cast<uint8_t>(which[c]);
+      out += channels;
+      place += channels;
+    }
+}
+
+template <typename Real>
+void forward(const Real* x, const Real* scale, const Real* shift, const Real* reference, int64_t images, int64_t height,
+             int64_t width, int64_t channels, Real* out, uint8_t* place, double* sums, int threads) {
+  const int64_t size = height * width * channels, pooled = (height / 2) * (width / 2) * channels;
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<Real> run(2 * channels);
+#pragma omp for schedule(static)
+    for (int64_t image = 0; image < images; ++image) {
+      const Real* own = x + image * size;
+      if (sums) add_moments(own, reference, height * width, channels, sums + image * 2 * channels, run.data());
+      forward_image(own, scale, shift, height, width, channels, out + image * pooled, place + image * pooled, run.data());
+    }
+  }
+}
+
+// Sums, by image and channel, of the gradient that passes pooling and ReLU, and of its product with (x - reference).
+template <typename Real>
+void passed(const Real* x, const Real* gradient, const uint8_t* place, const Real* reference, int64_t images,
+            int64_t height, int64_t width, int64_t channels, double* sums, int threads) {
+  const int64_t rows = height / 2, columns = width / 2;
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<Real> run(2 * channels), which(channels);
+#pragma omp for schedule(static)
+    for (int64_t image = 0; image < images; ++image) {
+      double* own = sums + image * 2 * channels;
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t c = 0; c < 2 * channels; ++c) run[c] = 0;
+        for (int64_t column = 0; column < columns; ++column) {
+          const int64_t at = ((image * rows + row) * columns + column) * channels;
+          const Real* top = x + ((image * height + 2 * row) * width + 2 * column) * channels;
+          const Real* bottom = top + width * channels;
+          for (int64_t c = 0; c < channels; ++c) which[c] = place[at + c];
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) {
+            const Real chosen = which[c];
+            const Real upper = chosen == 0 ? top[c] : top[channels + c];
+            const Real lower = chosen == 2 ? bottom[c] : bottom[channels + c];
+            const Real value = chosen < 2 ? upper : lower;
+            const Real flows = chosen == PASSED_NOTHING ? Real(0) : gradient[at + c];
+            run[c] += flows;
+            run[channels + c] += flows * (value - reference[c]);
+          }
+        }
+        for (int64_t c = 0; c < 2 * channels; ++c) own[c] += run[c];
+      }
+    }
+  }
+}
+
+// out = the pixel of x that each pooled value came from, 0 where ReLU let nothing through.
+template <typename Real>
+void chosen(const Real* x, const uint8_t* place, int64_t images, int64_t height, int64_t width, int64_t channels,
+            Real* out, int threads) {
+  const int64_t rows = height / 2, columns = width / 2;
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<Real> which(channels);
+#pragma omp for schedule(static)
+    for (int64_t image = 0; image < images; ++image)
+      for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
+        const int64_t at = (image * rows * columns + pixel) * channels;
+        const int64_t row = 2 * (pixel / columns), column = 2 * (pixel % columns);
+        const Real* top = x + ((image * height + row) * width + column) * channels;
+        const Real* bottom = top + width * channels;
+        for (int64_t c = 0; c < channels; ++c) which[c] = place[at + c];
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) {
+          const Real upper = which[c] == 0 ? top[c] : top[channels + c];
+          const Real lower = which[c] == 2 ? bottom[c] : bottom[channels + c];
+          out[at + c] = which[c] == PASSED_NOTHING ? Real(0) : which[c] < 2 ? upper : lower;
+        }
+      }
+  }
+}
+
+// out = (the gradient that passes) * scale + slope * x + offset; the last two are what statistics of x send back.
+template <typename Real>
+void backward(const Real* x, const Real* gradient, const uint8_t* place, const Real* scale, const Real* slope,
+              const Real* offset, int64_t images, int64_t height, int64_t width, int64_t channels, Real* out,
+              int threads) {
+  const int64_t rows = height / 2, columns = width / 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t image = 0; image < images; ++image)
+    for (int64_t row = 0; row < height; ++row)
+      for (int64_t column = 0; column < width; ++column) {
+        const int64_t from = ((image * height + row) * width + column) * channels;
+        const Real* own = x + from;
+        Real* to = out + from;
+        if (row / 2 >= rows || column / 2 >= columns) {  // an odd last row or column, which pooling leaves out
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) to[c] = slope[c] * own[c] + offset[c];
+          continue;
+        }
+        const int64_t at = ((image * rows + row / 2) * columns + column / 2) * channels;
+        const uint8_t here = static_cast<uint8_t>(2 * (row % 2) + column % 2);
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) {
+          const Real flows = place[at + c] == here ? gradient[at + c] * scale[c] : Real(0);
+          to[c] = flows + (slope[c] * own[c] + offset[c]);
+        }
+      }
+}
+
+// The squares of four differences between neighbours, summed over a plane: along a row, along a column, both diagonals.
+template <typename Real>
+void add_variation(const Real* x, int64_t height, int64_t width, double* sums) {
+  for (int64_t row = 0; row < height; ++row) {
+    const Real* here = x + row * width;
+    const Real* below = here + width;
+    const int64_t last = width - 1;
+    Real across = 0, down = 0, falling = 0, rising = 0;
+#pragma omp simd reduction(+ : across)
+    for (int64_t i = 0; i < last; ++i) across += (here[i + 1] - here[i]) * (here[i + 1] - here[i]);
+    if (row + 1 < height) {
+#pragma omp simd reduction(+ : down)
+      for (int64_t i = 0; i < width; ++i) down += (below[i] - here[i]) * (below[i] - here[i]);
+#pragma omp simd reduction(+ : falling, rising)
+      for (int64_t i = 0; i < last; ++i) {
+        falling += (below[i + 1] - here[i]) * (below[i + 1] - here[i]);
+        rising += (below[i] - here[i + 1]) * (below[i] - here[i + 1]);
+      }
+    }
+    sums[0] += across;
+    sums[1] += down;
+    sums[2] += falling;
+    sums[3] += rising;
+  }
+}
+
+template <typename Real>
+void variation(const Real* x, int64_t planes, int64_t height, int64_t width, double* sums, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t plane = 0; plane < planes; ++plane)
+    add_variation(x + plane * height * width, height, width, sums + 4 * plane);
+}
+
+// Adds the gradient of the weighted differences between one row and the next to both.
+template <typename Real>
+void spread_variation(const Real* here, const Real* below, const Real* weights, int64_t width, Real* out, Real* under) {
+  const int64_t last = width - 1;
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) {
+    const Real difference = weights[1] * (below[i] - here[i]);
+    out[i] -= difference;
+    under[i] += difference;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < last; ++i) {
+    const Real falling = weights[2] * (below[i + 1] - here[i]);
+    out[i] -= falling;
+    under[i + 1] += falling;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < last; ++i) {
+    const Real rising = weights[3] * (below[i] - here[i + 1]);
+    out[i + 1] -= rising;
+    under[i] += rising;
+  }
+}
+
+// out, zero at first, += the gradient of sum_k weights[k] / 2 * (sum of squares k).
+template <typename Real>
+void variation_gradient(const Real* x, const Real* weights, int64_t planes, int64_t height, int64_t width, Real* out,
+                        int threads) {
+  const int64_t last = width - 1;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t plane = 0; plane < planes; ++plane)
+    for (int64_t row = 0; row < height; ++row) {
+      const Real* here = x + (plane * height + row) * width;
+      Real* to = out + (plane * height + row) * width;
+      for (int64_t i = 0; i < last; ++i) {
+        const Real across = weights[0] * (here[i + 1] - here[i]);
+        to[i] -= across;
+        to[i + 1] += across;
+      }
+      if (row + 1 < height) spread_variation(here, here + width, weights, width, to, to + width);
+    }
+}
+
+}  // namespace
+
+#define PURER_KERNELS(Real, suffix)                                                                                    \
+  extern "C" void moments_##suffix(const Real* x, const Real* reference, int64_t images, int64_t pixels,               \
+                                   int64_t channels, double* sums, int threads) {                                      \
+    moments(x, reference, images, pixels, channels, sums, threads);                                                    \
+  }                                                                                                                    \
+  extern "C" void forward_##suffix(const Real* x, const Real* scale, const Real* shift, const Real* reference,         \
+                                   int64_t images, int64_t height, int64_t width, int64_t channels, Real* out,         \
+                                   uint8_t* place, double* sums, int threads) {                                        \
+    forward(x, scale, shift, reference, images, height, width, channels, out, place, sums, threads);                   \
+  }                                                                                                                    \
+  extern "C" void passed_##suffix(const Real* x, const Real* gradient, const uint8_t* place, const Real* reference,    \
+                                  int64_t images, int64_t height, int64_t width, int64_t channels, double* sums,       \
+                                  int threads) {                                                                       \
+    passed(x, gradient, place, reference, images, height, width, channels, sums, threads);                             \
+  }                                                                                                                    \
+  extern "C" void chosen_##suffix(const Real* x, const uint8_t* place, int64_t images, int64_t height, int64_t width,   \
+                                  int64_t channels, Real* out, int threads) {                                          \
+    chosen(x, place, images, height, width, channels, out, threads);                                                   \
+  }                                                                                                                    \
+  extern "C" void backward_##suffix(const Real* x, const Real* gradient, const uint8_t* place, const Real* scale,      \
+                                    const Real* slope, const Real* offset, int64_t images, int64_t height,             \
+                                    int64_t width, int64_t channels, Real* out, int threads) {                         \
+    backward(x, gradient, place, scale, slope, offset, images, height, width, channels, out, threads);                 \
+  }                                                                                                                    \
+  extern "C" void variation_##suffix(const Real* x, int64_t planes, int64_t height, int64_t width, double* sums,       \
+                                     int threads) {                                                                    \
+    variation(x, planes, height, width, sums, threads);                                                                \
+  }                                                                                                                    \
+  extern "C" void variation_gradient_##suffix(const Real* x, const Real* weights, int64_t planes, int64_t height,      \
+                                              int64_t width, Real* out, int threads) {                                 \
+    variation_gradient(x, weights, planes, height, width, out, threads);                                               \
+  }
+
+PURER_KERNELS(float, float32)
+PURER_KERNELS(double, float64)

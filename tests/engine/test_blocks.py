@@ -1,0 +1,191 @@
+"""A fused block computes what the plain one does, and so do its derivatives of first and second order."""
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from purer_lightning.engine.blocks import FusedBlock, fuse, is_fused
+from purer_lightning.engine.compilation import library
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets import functional as nets
+
+pytestmark = pytest.mark.skipif(library().functions is None, reason="needs a C++ compiler")
+
+
+def assert_same(ours: object, theirs: object) -> None:
+    """Equal but for the rounding of float64."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def network(size: int = 16, *, running: bool, dtype: torch.dtype = torch.float64, channels: int = 3) -> nn.Module:
+    """Return a narrow Conv4 whose BatchNorm has scales of both signs and statistics that are no round numbers."""
+    torch.manual_seed(0)
+    made = NetworkSpec("conv4", 3, channels, size, {"width": 5}).build(running_statistics=running).to(dtype)
+    with torch.no_grad():
+        for name, value in [*made.named_parameters(), *made.named_buffers()]:
+            if value.is_floating_point() and ".1." in name:
+                value.add_(0.5 * torch.rand_like(value) - (1.2 if name.endswith("0.1.weight") else 0.0))
+                value.abs_() if "var" in name else None
+    return made
+
+
+def images(count: int = 6, size: int = 16, dtype: torch.dtype = torch.float64, channels: int = 3) -> Tensor:
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(count, channels, size, size, generator=rng, dtype=dtype)
+
+
+def both(size: int = 16, **kinds: bool) -> tuple[nn.Module, nn.Module]:
+    plain = network(size, running=kinds.get("running", False))
+    plain.train(kinds.get("training", False))
+    return plain, fuse(copy.deepcopy(plain))
+
+
+def loss_of(made: nn.Module, given: Tensor, *, statistics: bool) -> Tensor:
+    """Return a loss that reaches logits and, if asked for, every layer's statistics."""
+    with nets.batchnorm_statistics(made) as found:
+        logits = made(given)
+    loss = F.cross_entropy(logits, torch.arange(len(given)) % 3)
+    if statistics:
+        loss = loss + sum(
+            (mean.norm() + (variance - 1).norm() for mean, variance in found.values()), given.new_zeros(())
+        )
+    return loss
+
+
+def gradients(loss: Tensor, inputs: Sequence[Tensor], *, again: bool = False) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, list(inputs), create_graph=again)
+
+
+CASES = [
+    {"running": running, "training": training, "statistics": statistics, "size": size}
+    for running, training in ((True, False), (True, True), (False, False))
+    for statistics in (False, True)
+    for size in (16, 21)
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(str(value) for value in case.values()))
+def case(request: pytest.FixtureRequest) -> Iterator[tuple[nn.Module, nn.Module, Tensor, bool]]:
+    kinds = dict(request.param)
+    size, statistics = int(kinds.pop("size")), bool(kinds.pop("statistics"))
+    plain, fused = both(size, **kinds)
+    yield plain, fused, images(size=size), statistics
+
+
+def test_loss_and_first_derivatives_agree(case: tuple[nn.Module, nn.Module, Tensor, bool]) -> None:
+    plain, fused, given, statistics = case
+    found = []
+    for made in (plain, fused):
+        leaf = given.clone().requires_grad_()
+        loss = loss_of(made, leaf, statistics=statistics)
+        found.append((loss, *gradients(loss, [leaf, *made.parameters()])))
+    assert_same(found[1], found[0])
+
+
+def test_second_derivatives_agree(case: tuple[nn.Module, nn.Module, Tensor, bool]) -> None:
+    plain, fused, given, statistics = case
+    found = []
+    for made in (plain, fused):
+        leaf = given.clone().requires_grad_()
+        first = gradients(loss_of(made, leaf, statistics=statistics), [leaf, *made.parameters()], again=True)
+        penalty = torch.stack([each.square().sum() for each in first]).sum()
+        found.append(gradients(penalty, [leaf, *made.parameters()]))
+    assert_same(found[1], found[0])
+
+
+def test_the_networks_under_test_are_fused_and_reach_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, fused = both(running=True)
+    assert sum(isinstance(module, FusedBlock) for module in fused.modules()) == 4
+    assert is_fused(fused) and not is_fused(plain)
+    monkeypatch.setattr(FusedBlock, "_plain", lambda *_: pytest.fail("took the plain path"))
+    fused(images())
+
+
+def test_training_moves_the_running_statistics_alike() -> None:
+    plain, fused = both(running=True, training=True)
+    for momentum in (0.1, None):
+        for made in (plain, fused):
+            for module in made.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = momentum
+            made(images())
+    assert_same(dict(fused.named_buffers()), dict(plain.named_buffers()))
+
+
+def test_statistics_that_are_learnt_are_differentiated_through() -> None:
+    plain, fused = both(running=True)
+    found = []
+    for made in (plain, fused):
+        scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+        learnt = {name: value * scale for name, value in made.named_buffers() if "running" in name}
+        found.append(gradients(nets.logits(made, learnt, images()).square().sum(), [scale])[0])
+    assert_same(found[1], found[0])
+
+
+def test_the_first_of_equal_pixels_gets_the_gradient() -> None:
+    plain, fused = both(running=True)
+    flat = images().mean(dim=(2, 3), keepdim=True).expand(6, 3, 16, 16)
+    found = []
+    for made in (plain, fused):
+        with torch.no_grad():  # one tap each, so that equal pixels stay equal to the last bit
+            for convolution in (module for module in made.modules() if isinstance(module, nn.Conv2d)):
+                convolution.weight.copy_(F.pad(convolution.weight[..., 1:2, 1:2], (1, 1, 1, 1)))
+        leaf = flat.clone().requires_grad_()
+        found.append(gradients(made(leaf).square().sum(), [leaf])[0])
+    assert (found[0] == 0).double().mean() > 0.9
+    assert_same(found[1], found[0])
+
+
+def test_a_value_that_is_no_number_stays_one() -> None:
+    plain, fused = both(running=True)
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        broken = images()
+        broken[0, 0, place[0], place[1]] = torch.nan
+        assert torch.equal(fused(broken).isnan(), plain(broken).isnan())
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    made = fuse(network(running=False, dtype=torch.float32))
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        leaf = images(dtype=torch.float32).requires_grad_()
+        block: nn.Module = made.blocks[0]  # type: ignore[index,assignment]
+        with nets.batchnorm_statistics(made) as statistics:
+            pooled = block(leaf)
+        found.append((pooled, *gradients(pooled.square().sum() + statistics["blocks.0.1"][1].sum(), [leaf])))
+    torch.set_num_threads(1)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_gradients_of_images_of_few_channels_agree(channels: int) -> None:
+    plain = network(running=True, channels=channels)
+    fused = fuse(copy.deepcopy(plain))
+    found = []
+    for made in (plain, fused):
+        leaf = images(channels=channels).requires_grad_()
+        first = gradients(loss_of(made, leaf, statistics=True), [leaf, *made.parameters()], again=True)
+        found.append((*first, *gradients(first[0].square().sum(), [leaf])))
+    assert_same(found[1], found[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_types_take_the_plain_path(dtype: torch.dtype) -> None:
+    plain, fused = (made.to(dtype) for made in both(running=True))
+    assert torch.equal(plain(images().to(dtype)), fused(images().to(dtype)))
+
+
+def test_a_resnet_stays_as_it_is() -> None:
+    made = NetworkSpec("resnet10", 3, 3, 16, {"width": 4}).build(running_statistics=True)
+    assert not is_fused(fuse(made))
+
+
+def test_names_of_weights_stay() -> None:
+    plain, fused = both(running=True)
+    assert list(plain.state_dict()) == list(fused.state_dict())
