@@ -103,6 +103,6 @@ def _show(folder: Path, rows: list[Row]) -> None:
         ("checkpoints/best.ckpt", "the meta-model"),
         ("results.json", "the table above"),
         ("pseudo_images.png", "what was inverted from the pool, by class"),
-        ("report.html", "all of this to look at, with the hardest and the easiest episodes"),
+        ("report.html", "all of this, to look at in a browser"),
     ):
         console.print(f"  {name:<22} {what}", highlight=False)

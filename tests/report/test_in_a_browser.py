@@ -123,3 +123,13 @@ def test_the_slider_of_the_gallery_moves_by_the_keyboard(browser: "Browser", pag
     assert visit.page.evaluate(picture) not in ("none", last)
     assert visit.number("document.querySelector('.strip').getBoundingClientRect().width") > 100
     visit.context.close()
+
+
+def test_no_button_sends_a_figure_away(browser: "Browser", pages: dict[str, Path]) -> None:
+    visit = Visit(browser, pages["one"])
+    titles = "[...document.querySelectorAll('[data-plot=curriculum] .modebar-btn')].map(b => b.dataset.title)"
+    assert visit.page.evaluate(titles) == [
+        *("Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"),
+    ]
+    assert "form-action 'none'" in pages["one"].read_text(encoding="utf-8")
+    visit.context.close()

@@ -58,7 +58,7 @@ class GalleryCallback(Callback):
         """Return uint8 pictures (classes, images, C, H, W), and the classes' positions in the pool."""
         known = len(module.pool.classes)
         chosen = torch.linspace(0, known - 1, min(self.classes, known)).round().long().tolist()
-        return module.pool.normalisation.undo(module.bank.images.detach().cpu()[chosen, : self.images]), chosen
+        return module.pool.normalisation.undo(module.bank.images.detach()[chosen, : self.images].cpu()), chosen
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

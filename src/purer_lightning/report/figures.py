@@ -45,7 +45,7 @@ def curriculum(runs: Sequence[Run]) -> Figure:
         "height": 620,
         "hovermode": "x unified",
         "hoversubplots": "axis",
-        "xaxis": {"title": {"text": "meta-update"}, "anchor": "y3"},
+        "xaxis": _updates() | {"anchor": "y3"},
         "yaxis": {"domain": [top + 0.07, 0.96]},
         "yaxis2": {
             "domain": [0.45, top],
@@ -57,13 +57,13 @@ def curriculum(runs: Sequence[Run]) -> Figure:
         },
         "yaxis3": {"domain": [0, 0.38], "ticksuffix": " %"},
         "annotations": [
-            _panel("difficulty: expected outer loss of the images", 0.96),
+            _panel("difficulty: outer loss of the images", 0.96),
             _panel("the gradient switch fires" if fires else "the gradient switch never fires", top),
             _panel("accuracy: meta-val (marks), pseudo (dotted)", 0.38),
         ],
         "shapes": [_guessing(way, "y3")],
     }
-    return {"data": traces, "layout": layout}
+    return {"data": _named(traces, runs), "layout": layout}
 
 
 def _difficulty(run: Run, position: int) -> list[Trace]:
@@ -84,7 +84,7 @@ def _firings(run: Run, position: int, row: int, rows: int) -> Trace:
         "y": [row] * len(updates),
         "yaxis": "y2",
         "name": _called(run, "switch"),
-        "hovertemplate": "fired",
+        "hovertemplate": "fired at %{x:,}",
         "marker": {
             "symbol": "line-ns-open",
             "size": 14 if rows == 1 else 9,
@@ -107,14 +107,14 @@ def _accuracies(run: Run, position: int) -> list[Trace]:
     if "train/accuracy" in run.curves:
         pseudo = _smooth(run.curves["train/accuracy"])
         dotted = {"width": 1.5, "dash": "dot", "color": colour(position)}
-        name = _called(run, "pseudo accuracy")
-        traces.append(_line(_percent(pseudo), position, yaxis="y3", line=dotted, opacity=0.8, name=name))
+        more = {"yaxis": "y3", "line": dotted, "opacity": 0.8, "hovertemplate": "%{y:.1f} %"}
+        traces.append(_line(_percent(pseudo), position, name=_called(run, "pseudo accuracy")) | more)
     if "val/accuracy" in run.curves:
         found = _percent(run.curves["val/accuracy"])
-        name = _called(run, "meta-val accuracy")
         marks = {"mode": "lines+markers", "marker": {"size": 6, "color": colour(position)}, "error_y": _error(run)}
-        traces.append(_line(found, position, yaxis="y3", name=name) | marks)
-    return [trace | {"hovertemplate": "%{y:.1f} %"} for trace in traces]
+        more = {"yaxis": "y3", "hovertemplate": "%{y:.1f} % at %{x:,}"}  # the nearest is shown, which may be far
+        traces.append(_line(found, position, name=_called(run, "meta-val accuracy")) | marks | more)
+    return traces
 
 
 def _error(run: Run) -> dict[str, Any]:
@@ -134,10 +134,10 @@ def inversion(runs: Sequence[Run], term: str) -> Figure | None:
     layout = {
         "height": 260,
         "hovermode": "x unified",
-        "xaxis": {"title": {"text": "meta-update"}},
+        "xaxis": _updates(),
         "yaxis": _decades(values),
     }
-    return {"data": traces, "layout": layout} if traces else None
+    return {"data": _named(traces, runs), "layout": layout} if traces else None
 
 
 def against_time(runs: Sequence[Run]) -> Figure | None:
@@ -216,8 +216,19 @@ def _percent(curve: Curve) -> Curve:
     return Curve(curve.updates, [100 * value for value in curve.values])
 
 
+def _named(traces: list[Trace], runs: Sequence[Run]) -> list[Trace]:
+    """Leave the run's name out of its curves' where there is only one."""
+    if len(runs) > 1:
+        return traces
+    return [trace | {"name": trace.get("name", "").removeprefix(_called(runs[0], ""))} for trace in traces]
+
+
 def _called(run: Run, what: str) -> str:
     return f"{run.name}: {what}"
+
+
+def _updates() -> dict[str, Any]:
+    return {"title": {"text": "meta-update"}, "unifiedhovertitle": {"text": "update %{x:,}"}}
 
 
 def _panel(text: str, y: float) -> Mapping[str, Any]:

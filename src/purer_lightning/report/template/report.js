@@ -3,6 +3,8 @@
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
   const hidden = new Set();
+  // Named one by one: since plotly.js 4 its own choice has a button that uploads the chart.
+  const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
   const figures = [...document.querySelectorAll("figure[data-plot]")].map((figure) => ({
     place: figure.querySelector(".plot"),
     text: document.getElementById(figure.dataset.plot).textContent,
@@ -22,9 +24,11 @@
   }
 
   function themed(layout, style) {
-    const axis = { gridcolor: "var(--grid)", linecolor: "var(--rule)", zerolinecolor: "var(--grid)", automargin: true };
+    const axis = { gridcolor: "var(--grid)", linecolor: "var(--rule)", zerolinecolor: "var(--grid)", automargin: true,
+      spikecolor: "var(--muted)", spikethickness: -1, spikedash: "solid" };
     const base = {
       autosize: true, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "var(--muted)", activecolor: "var(--accent)" },
       margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: coarse.matches ? false : "zoom",
       font: { family: "var(--sans)", size: 13, color: "var(--muted)" },
       hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--rule)", namelength: -1,
@@ -33,7 +37,7 @@
     const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
     const own = Object.fromEntries(axes.map((key) => {
       const title = { ...layout[key].title, font: { size: 13 }, standoff: 8 };
-      return [key, { ...axis, ...layout[key], title }];
+      return [key, { ...axis, ...(key[0] === "y" ? { showspikes: false } : {}), ...layout[key], title }];
     }));
     return resolved({ ...base, ...layout, ...own }, style);
   }
@@ -44,7 +48,8 @@
       const figure = JSON.parse(text);
       const traces = figure.data.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta.run) }));
       Plotly.react(place, resolved(traces, style), themed(figure.layout, style), {
-        responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtons: BUTTONS,
+        displayModeBar: coarse.matches ? false : "hover",
       });
     }
   }
