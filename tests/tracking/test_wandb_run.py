@@ -3,6 +3,8 @@
 import csv
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,13 @@ def test_pictures_are_left_out_where_the_user_says_so(tmp_path: Path, flags: lis
     assert "curriculum/difficulty" in wandb_file.summary(file)
     assert not [name for name in wandb_file.summary(file) if name.startswith("pseudo_images")]
     assert not list(file.parent.rglob("*.png"))
+
+
+def test_two_ranks_are_one_run_that_the_first_logs(tmp_path: Path, flags: list[str]) -> None:
+    command = [Path(sys.executable).with_name("purer"), "fit", "--config", "demo.yaml", *flags]
+    ranks = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "2"]
+    subprocess.run(
+        [*command, *ranks, "--wandb.enabled", "true", "--run", str(tmp_path)], check=True, capture_output=True
+    )
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert list(curve([file], "curriculum/difficulty")) == [1, 2]
