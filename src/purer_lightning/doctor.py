@@ -5,7 +5,6 @@ import os
 import platform
 import shutil
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -62,9 +61,9 @@ def findings() -> Iterator[Finding]:
     yield from broken
     if not broken:
         yield from device_findings()
+        yield from compiler_findings()
         yield from wandb_findings()
     yield from slurm_findings(os.environ, shutil.which)
-    yield from compiler_findings()
     yield from folder_findings(Path.cwd())
     yield from data_findings(Path.cwd())
 
@@ -178,15 +177,15 @@ def slurm_findings(environment: Mapping[str, str], which: Callable[[str], Any]) 
 
 
 def compiler_findings() -> Iterator[Finding]:
-    """Say whether torch.compile can build kernels; nothing of ours needs it unless a setting asks for it."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    header = Path(sysconfig.get_path("include")) / "Python.h"
-    if not shutil.which(compiler):
-        yield Finding("compiler", "note", f"no {compiler}", "torch.compile cannot build kernels for processors")
-    elif not header.is_file():
-        yield Finding("compiler", "note", f"{compiler}, but no Python.h", "install your Python's development headers")
+    """Make the faster engine's kernels, as the first long run on a CPU would, unless they are there already."""
+    from purer_lightning.engine.compilation import library
+
+    found = library()
+    if found.functions is None:
+        yield Finding("compiler", "note", f"{found.problem}; long runs on processors take longer without")
     else:
-        yield Finding("compiler", "ok", f"{compiler} and Python's headers, for torch.compile")
+        took = f", now compiled in {found.compile_seconds:.1f} s" if found.compile_seconds else ""
+        yield Finding("compiler", "ok", f"the faster engine's kernels work{took} (engine.choice)")
 
 
 def folder_findings(folder: Path) -> Iterator[Finding]:

@@ -169,7 +169,7 @@ def test_pictures_are_left_out_where_the_user_says_so(tmp_path: Path, flags: lis
 
 
 def test_two_ranks_are_one_run_that_the_first_logs(tmp_path: Path, flags: list[str]) -> None:
-    command = [Path(sys.executable).with_name("purer"), "fit", "--config", "demo.yaml", *flags]
+    command = [str(Path(sys.executable).with_name("purer")), "fit", "--config", "demo.yaml", *flags]
     ranks = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "2"]
     subprocess.run(
         [*command, *ranks, "--wandb.enabled", "true", "--run", str(tmp_path)], check=True, capture_output=True
