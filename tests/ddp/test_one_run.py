@@ -22,7 +22,7 @@ UPDATES, HALF = 50, 25
 def words(toy_data: Path, toy_pool: Path) -> list[str]:
     """A fit in float64 whose switch fires now and then, of three teachers and four episodes."""
     return [
-        *("fit", "--config", "demo.yaml", "--trainer.precision", "64-true"),
+        *("fit", "--config", "demo.yaml", "--trainer.precision", "64-true", "--engine.choice", "compiled"),
         *("--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)),
         *("--data.way", "3", "--data.query", "2", "--data.episodes_per_update", "4", "--data.updates_per_epoch", "25"),
         *("--data.validation_episodes", "4", "--synthesis.initial_steps", "2", "--gallery.classes", "1"),
@@ -110,6 +110,20 @@ def test_a_few_teachers_an_update_from_disk_are_one_run_too_on_two_ranks_and_res
     asked.setup("fit")
     drawn = {tuple(teacher.record.name for teacher in asked.asked(update)) for update in range(20)}
     assert len(drawn) == 3  # each pair of the three
+
+
+def test_distillation_is_one_run_too_whose_judgements_two_ranks_share(tmp_path: Path, words: list[str]) -> None:
+    """Three chunks of images to judge; the student's step, whose batch has one mean and variance, is each rank's."""
+    student = ["--model.learner.init_args.outputs", "9", "--model.objective.init_args.batch_size", "150"]
+    student += ["--model.objective.init_args.judged_batches", "4", "--model.objective.init_args.reuse", "1"]
+    student += ["--data.updates_per_epoch", "6", "--trainer.precision", "32-true"]
+    student += ["--model.curriculum.enabled", "false"]
+    runs = []
+    for ranks in (1, 2):
+        distil = ["fit", "--config", "cifar_fs_distill.yaml", *words[3:], *student]
+        runs.append(fit(tmp_path / str(ranks), distil, ranks, 6))
+    assert largest_difference(*runs) == 0
+    assert (runs[0] / "metrics.csv").read_text() == (runs[1] / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize(("what", "name"), [("weight", "meta-model"), ("pixel", "image bank")])

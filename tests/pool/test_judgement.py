@@ -60,7 +60,7 @@ def test_a_judge_ignores_the_other_images_of_its_batch() -> None:
 def test_the_teachers_stay_as_they_are(architecture: str) -> None:
     networks = make_networks(architecture)
     before = copy.deepcopy(networks)
-    judges = Judges(networks).to(torch.zeros(1))
+    judges = Judges(networks).to(pictures(1))
     torch.autograd.backward(judges(pictures(2).requires_grad_()).sum())
     for network, old in zip(networks, before, strict=True):
         assert str(network) == str(old)

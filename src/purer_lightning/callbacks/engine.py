@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.engine import LEAST_EPISODES, LEAST_UPDATES, Engine, accelerate, wanted
+from purer_lightning.engine.blocks import fuse
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.training import PurerModule
 
@@ -25,7 +26,7 @@ class EngineCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Accelerate the teachers, the meta-model and the objective's networks."""
         if isinstance(pl_module, PurerModule) and self._is_wanted(trainer, trainer.max_steps, LEAST_UPDATES):
-            teachers = [teacher.network for teacher in pl_module.pool.teachers]
+            teachers = pl_module.pool.networks(fuse)
             say(accelerate([*teachers, *pl_module.learner.networks(), *pl_module.objective.networks()]))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

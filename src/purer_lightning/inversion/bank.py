@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from purer_lightning.episode import Episode, EpisodePlan, labels_in_order
 from purer_lightning.errors import PurerError
-from purer_lightning.inversion.mapped import mapped_tensor
+from purer_lightning.inversion.mapped import MappedTensor, mapped_tensor
 from purer_lightning.seeding import generator
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names for its running means
@@ -43,6 +43,7 @@ class ImageBank:
     images: Tensor
     classes: Tensor
     folder: Path | None = None
+    _mapped: Sequence[MappedTensor] = ()
 
     def __init__(
         self,
@@ -55,9 +56,11 @@ class ImageBank:
     ) -> None:
         shape = (images_per_class, channels, image_size, image_size)
         whole = (len(classes), *shape)
-        images = mapped_tensor(whole, folder) if folder else torch.empty(whole)
+        self._mapped = [mapped_tensor(whole, folder)] if folder else []
+        images = self._mapped[0].values if folder else torch.empty(whole)
         for row, name in enumerate(classes):
             torch.randn(shape, generator=generator(seed, f"bank/{name}"), out=images[row])
+            self.release()
         self.images, self.classes, self.folder = images.requires_grad_(), torch.arange(len(classes)), folder
 
     @classmethod
@@ -102,19 +105,27 @@ class ImageBank:
         optimizer.step()
         for row in moved:
             row.grad = None
+        self.release()
 
     def keep_moments(self, optimizer: Optimizer) -> None:
         """Let Adam's moments lie on disk where the images do; call it when a checkpoint's have been loaded."""
         if self.folder is None:
             return
         kept = {name: mapped_tensor(tuple(self.images.shape), self.folder) for name in MOMENTS}
+        self._mapped = [*self._mapped, *kept.values()]
         for number, row in enumerate(self._rows):
             state = optimizer.state[row]
             state.setdefault("step", torch.tensor(0.0))
             for name, moments in kept.items():
                 if name in state:
-                    moments[number].copy_(state[name])
-                state[name] = moments[number]
+                    moments.values[number].copy_(state[name])
+                    self.release()
+                state[name] = moments.values[number]
+
+    def release(self) -> None:
+        """Give back the memory of what lies on disk; what is used next is fetched again."""
+        for each in self._mapped:
+            each.release()
 
     @property
     def counts(self) -> Tensor:
@@ -136,6 +147,7 @@ class ImageBank:
 
     def episodes(self, plan: EpisodePlan) -> list[Episode]:
         """Gather the plan's episodes; their images are differentiable with respect to ``images``."""
+        self.release()
         way, per_class = plan.slots.shape[1:]
         device = self.images.device
         support_labels = labels_in_order(way, plan.shot).to(device)

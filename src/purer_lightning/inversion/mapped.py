@@ -1,9 +1,11 @@
 """Tensors that lie in a file rather than in memory, for banks that are larger than it."""
 
 import math
+import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +13,25 @@ from torch import Tensor
 from purer_lightning.errors import PurerError
 
 
-def mapped_tensor(shape: tuple[int, ...], folder: Path) -> Tensor:
-    """Return float32 zeros that are memory-mapped from a file in ``folder``: the system fetches the pages in use.
+class MappedTensor(NamedTuple):
+    """A tensor whose pages the system fetches from a file when they are used.
+
+    Attributes:
+        values: float32.
+        pages: the same memory.
+    """
+
+    values: Tensor
+    pages: mmap.mmap
+
+    def release(self) -> None:
+        """Give back the memory of the pages in use; their content stays, in the system's cache or on the disk."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.pages.madvise(mmap.MADV_DONTNEED)
+
+
+def mapped_tensor(shape: tuple[int, ...], folder: Path) -> MappedTensor:
+    """Return float32 zeros that are memory-mapped from a file in ``folder``.
 
     The file loses its name at once, so that it goes with the process, however that ends. Its room on the disk is taken
     at once, too: a page that finds none later would end the process without a word.
@@ -20,13 +39,17 @@ def mapped_tensor(shape: tuple[int, ...], folder: Path) -> Tensor:
     Raises:
         PurerError: the folder cannot be written to, or has no room.
     """
-    count = math.prod(shape)
+    size = 4 * math.prod(shape)
     try:
-        with tempfile.NamedTemporaryFile(prefix=".bank-", dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, 4 * count)
-            return torch.from_file(file.name, shared=True, size=count, dtype=torch.float32).view(shape)
+        with tempfile.TemporaryFile(prefix=".bank-", dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            pages = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise PurerError(
-            f"Cannot lay out {4 * count / 2**30:.1f} GiB of the image bank in '{folder}' ({error.strerror}); make room "
+            f"Cannot lay out {size / 2**30:.1f} GiB of the image bank in '{folder}' ({error.strerror}); make room "
             "there, name another folder with --run, or set synthesis.on_disk to false."
         ) from error
+    return MappedTensor(torch.frombuffer(pages, dtype=torch.float32).view(shape), pages)

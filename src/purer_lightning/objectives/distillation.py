@@ -23,7 +23,8 @@ from purer_lightning.objectives.base import Objective, Outcome, check_outputs
 from purer_lightning.objectives.comparison import LOSSES, LossName, relational
 from purer_lightning.objectives.dead_leaves import dead_leaves
 from purer_lightning.objectives.episodic import outer_loop
-from purer_lightning.pool.judgement import Judges, by_teacher, centred, spread
+from purer_lightning.parallel import ALONE, Ranks
+from purer_lightning.pool.judgement import CHUNK, Judges, by_teacher, centred, spread
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.seeding import generator
 
@@ -145,7 +146,8 @@ class Distillation(Objective):
         """Return the update's batch: another mixture of the judged images in each update, each image once a round."""
         device, place = bank.images.device, update % (self.judged_batches * self.reuse)
         if place == 0 or self.replay is None:
-            self.replay = self.judge(self.draw(bank, self.batch_size * self.judged_batches, "views", update - place))
+            drawn = self.draw(bank, self.batch_size * self.judged_batches, "views", update - place)
+            self.replay = self.judge(drawn, Ranks.current())
         # A checkpoint's are on the CPU; what is there already is not copied.
         self.replay = Judged(*(part.to(device) for part in self.replay))
         images, targets, features = self.replay
@@ -164,8 +166,25 @@ class Distillation(Objective):
         images = torch.cat([bank.images.flatten(0, 1)[rows], leaves])
         return augment(images[torch.randperm(count, generator=rng).to(images.device)], self.augmentation, rng)
 
-    def judge(self, images: Tensor) -> Judged:
-        """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept."""
+    def judge(self, images: Tensor, ranks: Ranks = ALONE) -> Judged:
+        """Ask all teachers. Each teacher's spread is taken from the first images judged, and kept.
+
+        Args:
+            images: (N, C, H, W); the graph reaches them, on one rank.
+            ranks: those that share the images, in chunks.
+        """
+        outputs, width = sum(self.judges.sizes), self.judges.width if self.features else 0
+        chunks = torch.split(images, CHUNK)
+        own = [torch.cat(self.ask(chunk), dim=1).flatten() for chunk in ranks.share(chunks)]
+        gathered = ranks.gather(own, [len(chunk) * (outputs + width) for chunk in chunks], images)
+        logits, features = torch.split(torch.cat(gathered).view(len(images), -1), [outputs, width], dim=1)
+        logits = centred(logits, self.judges.sizes)
+        if self.scale is None:
+            self.scale = spread(logits.detach(), self.judges.sizes)
+        return Judged(images, logits / self.scale.to(images.device), features)
+
+    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all teachers' logits (N, outputs) and features (N, D), in at least float32: means over both views."""
         views = [images, images.flip(-1)] if self.mirror else [images]
         judges = self.judges.to(images)
         said = [
@@ -174,10 +193,7 @@ class Distillation(Objective):
         logits, features = (
             torch.stack([widened(part) for part in parts]).mean(dim=0) for parts in zip(*said, strict=True)
         )
-        logits = centred(logits, self.judges.sizes)
-        if self.scale is None:
-            self.scale = spread(logits.detach(), self.judges.sizes)
-        return Judged(images, logits / self.scale.to(images.device), features)
+        return logits, features
 
     def networks(self) -> list[nn.Module]:
         """Return the judges."""

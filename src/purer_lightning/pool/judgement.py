@@ -22,11 +22,13 @@ class Judges:
 
     Attributes:
         sizes: outputs of each teacher, in the order of the pool.
+        width: features of all teachers.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks: list[Any] = [folded(network) for network in networks]
         self.sizes: list[int] = [network.head.out_features for network in self.networks]
+        self.width: int = sum(network.head.in_features for network in self.networks)
 
     def to(self, like: Tensor) -> "Judges":
         """Give the copies ``like``'s device and dtype, and the memory format that convolutions are fastest in."""

@@ -1,6 +1,7 @@
 """Teachers that stay on disk: read when they are asked, memory-mapped, and at most so many of them in memory."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ class Resident:
         folder: of the pool.
         manifest: what the pool says about itself.
         limit: how many networks are kept, at least 1. The one asked for least recently goes first.
+
+    Attributes:
+        prepare: called with each network that is read from now on.
     """
 
     def __init__(self, folder: Path, manifest: PoolManifest, limit: int) -> None:
@@ -31,6 +35,7 @@ class Resident:
         self._networks: OrderedDict[str, nn.Module] = OrderedDict()
         self._checked: set[str] = set()
         self._like = torch.zeros(())
+        self.prepare: Callable[[nn.Module], object] | None = None
 
     def __len__(self) -> int:
         """How many networks are in memory."""
@@ -50,8 +55,11 @@ class Resident:
         if record.name not in self._networks:
             while len(self) >= self.limit:  # before another one is read, so that there are never more
                 self._networks.popitem(last=False)
-            network = self._read(record).to(self._like)
-            self._networks[record.name] = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network: nn.Module = self._read(record).to(self._like)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if self.prepare:
+                self.prepare(network)
+            self._networks[record.name] = network
         self._networks.move_to_end(record.name)
         return self._networks[record.name]
 
