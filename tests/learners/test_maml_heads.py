@@ -10,7 +10,8 @@ from torch import Tensor
 import reference
 from purer_lightning.calibration import CalibrationSettings, calibrate
 from purer_lightning.errors import PurerError
-from purer_lightning.learners.maml import Maml
+from purer_lightning.learners.maml import Maml, prototype_head
+from purer_lightning.nets import functional as nets
 
 Mode = Literal["transductive", "support", "running"]
 WAY, OUTPUTS, LR = 3, 7, 0.05
@@ -106,3 +107,27 @@ def test_a_head_without_outputs_is_refused() -> None:
 def test_the_names_in_a_checkpoint_are_the_networks(learner: Maml) -> None:
     learner.build(WAY, 3, 16, seed=0)
     assert set(learner.state_dict()) == {f"network.{name}" for name in reference.PARAMETERS}
+
+
+def test_the_prototype_head_ranks_classes_by_their_distance() -> None:
+    features, labels = torch.randn(9, 6, dtype=torch.float64), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 3])
+    weight, bias = prototype_head(features, labels, 4)
+    centroids = torch.stack([features[labels == label].mean(dim=0) for label in range(4)])
+    asked = torch.randn(20, 6, dtype=torch.float64)
+    distances = torch.cdist(asked, centroids).square()
+    logits = asked @ weight.T + bias
+    scale = centroids.square().sum(dim=1).mean()
+    assert torch.allclose(logits - logits[:, :1], (distances[:, :1] - distances) / scale)
+
+
+def test_a_task_of_another_number_of_classes_starts_from_prototypes_and_one_of_as_many_from_the_own_head() -> None:
+    learner = Maml("conv4", {"width": 4}, inner_steps=0)
+    learner.build(3, 3, 16, seed=0)
+    images, labels = torch.randn(8, 3, 16, 16), torch.arange(4).repeat(2)
+    weights = learner.frozen_weights()
+    other = learner.for_way(4).adapt(weights, images, labels)
+    expected = prototype_head(nets.features(learner.network, weights, images), labels, 4)
+    assert torch.equal(other["head.weight"], expected[0])
+    assert torch.equal(other["head.bias"], expected[1])
+    assert torch.equal(learner.adapt(weights, images, labels % 3)["head.weight"], weights["head.weight"])
+    assert learner.way == 3

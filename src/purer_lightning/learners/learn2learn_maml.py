@@ -54,7 +54,7 @@ class Learn2LearnMaml(Maml):
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
         """Take ``inner_steps`` (training) or ``test_inner_steps`` (else) steps of learn2learn's ``adapt``."""
         network = engine().clone_module(self.caller(weights))
-        give(network, weights)
+        give(network, self.start(weights, support, labels))
         maml = engine().MAML(network, lr=self.inner_lr, first_order=not second_order).clone()
         for _ in range(self.inner_steps if self.training else self.test_inner_steps):
             maml.adapt(F.cross_entropy(maml(support), labels))

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from purer_lightning.learners.base import BatchNormMode, Learner
+from purer_lightning.learners.heads import class_means
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 
@@ -27,7 +28,7 @@ class Maml(Learner):
         batchnorm: whose statistics normalise the query images; the released code is transductive.
         outputs: of the network's linear head, where they are other classes than a task's, as after joint training.
             Each task then starts from a new head of ``way`` outputs, all zero. None: ``way``, and tasks start from
-            the network's own head.
+            the network's own head; from ``prototype_head`` where they have another number of classes.
         adapted: "all" weights, or the linear "head" alone (ANIL, Raghu et al. 2020).
     """
 
@@ -53,7 +54,7 @@ class Maml(Learner):
 
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
         """Take ``inner_steps`` (training) or ``test_inner_steps`` (else) steps of gradient descent."""
-        weights = self.start(weights)
+        weights = self.start(weights, support, labels)
         fast = {
             name: value if value.requires_grad else value.requires_grad_()
             for name, value in weights.items()
@@ -75,12 +76,21 @@ class Maml(Learner):
             }
         return self.with_support_statistics(fast | held, support)
 
-    def start(self, weights: Weights) -> Weights:
-        """Return ``weights`` with a new head for the task where the network's own is for other classes, or as many."""
+    def start(self, weights: Weights, support: Tensor, labels: Tensor) -> Weights:
+        """Return ``weights`` with a new head for the task where the network's own is for other classes, or as many.
+
+        Args:
+            weights: the meta-model's.
+            support: the task's, as in ``adapt``.
+            labels: the task's.
+        """
         weight, bias = (weights[name] for name in HEAD)
-        if self.outputs is None and len(bias) == self.way:
+        if self.outputs is not None:
+            new = (weight.new_zeros(self.way, weight.shape[1]), bias.new_zeros(self.way))
+        elif len(bias) != self.way:
+            new = prototype_head(nets.features(self.caller(weights), weights, support), labels, self.way)
+        else:
             return weights
-        new = (weight.new_zeros(self.way, weight.shape[1]), bias.new_zeros(self.way))
         return weights | dict(zip(HEAD, new, strict=True))
 
     def adapts(self, name: str, value: Tensor) -> bool:
@@ -98,3 +108,20 @@ class Maml(Learner):
             "second_order": self.second_order,
             "adapted": self.adapted,
         }
+
+
+def prototype_head(features: Tensor, labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
+    """Return weight (way, D) and bias (way,) of the linear head that is nearest centroid (Proto-MAML).
+
+    Triantafillou et al. (2020): w = 2 c and b = -||c||^2, so that logits rank classes by ||x - c||^2. Here both are
+    divided by the mean ||c||^2: with logits of some hundreds the softmax would leave the inner loop no gradient. Of the
+    starts for a number of classes that was not trained for it was the best: experiments/adaptation.md.
+
+    Args:
+        features: of the support images, (N, D).
+        labels: int64 (N,), 0 to way - 1, each at least once.
+        way: number of classes.
+    """
+    centroids = class_means(features, labels, way)
+    squared = centroids.square().sum(dim=1)
+    return 2 * centroids / squared.mean(), -squared / squared.mean()
