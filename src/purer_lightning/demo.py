@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from purer_lightning.cli import main
+from purer_lightning.data.datasets import open_split
+from purer_lightning.data.examples import write_examples
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.metrics import Interval
@@ -33,6 +35,7 @@ def demo(run: str = "runs/demo", seed: int = 0) -> None:
 
     with _step("1/5  Rendering Glyphs, an embedded data set of characters, in grey"):
         main(["data", "prepare", "glyphs", "--channels", "1", "--root", data])
+        write_examples(open_split(data, "glyphs", "test"), folder / "pictures", seed)
     with _step("2/5  Training the pool: small classifiers, each of a few characters"):
         main(["pretrain", "--config", "demo_pool.yaml", "--root", data, "--pool", pool, "--seed", str(seed)])
     with _step("3/5  Meta-training on images inverted from the pool, harder as the meta-model gets better"):
@@ -103,6 +106,7 @@ def _show(folder: Path, rows: list[Row]) -> None:
         ("checkpoints/best.ckpt", "the meta-model"),
         ("results.json", "the table above"),
         ("pseudo_images.png", "what was inverted from the pool, by class"),
+        ("pictures/", "unseen characters, to try purer adapt on"),
         ("report.html", "all of this, to look at in a browser"),
     ):
         console.print(f"  {name:<22} {what}", highlight=False)

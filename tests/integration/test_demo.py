@@ -33,6 +33,11 @@ def test_the_demos_meta_model_is_clearly_better_than_its_random_start(
     assert all(f"{100 * row['mean']:.2f} ± {100 * row['ci95']:.2f}" in report for row in results.values())
     assert "random_<wbr>start" in report
     assert "<strong>Episode" in report
+    pictures = ["--support", str(run / "pictures" / "support"), "--query", str(run / "pictures" / "query")]
+    main(
+        ["adapt", "--ckpt_path", str(run), *pictures, "--icfil", "true", "--output", str(tmp_path / "predictions.csv")]
+    )
+    assert 40 < float(capsys.readouterr().out.partition("Accuracy: ")[2].split()[0]) < 100  # guessing has 20
     assert all(f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}" in said for row in results.values())
 
 
