@@ -26,6 +26,7 @@ PAGES = sorted((PROJECT / "docs").rglob("*.md"))
 FENCE = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "yaml", "text"}
 FOREIGN = re.compile(r"""(?:src|href)=["']?(?:https?:)?//[^"'\s>]+|url\(["']?(?:https?:)?//[^)]+|@import[^;]+//[^;]+""")
+CHROMIUM = os.environ.get("PURER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # What the demo's file says, made small.
 SMALL = {
     "data": {
@@ -167,3 +168,24 @@ def test_each_equation_leads_to_the_function_that_computes_it(site: Path) -> Non
     ):
         (page,) = set(re.findall(rf'href="([^"#]+)#purer_lightning\.{re.escape(function)}"', text))
         assert f'id="purer_lightning.{function}"' in (site / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; PURER_CHROMIUM may name one")
+@pytest.mark.parametrize("name", ["method.html", "api/training.html"])
+def test_a_page_opened_from_the_disk_is_drawn_and_fetches_nothing(name: str, site: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        fetched: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request: fetched.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto((site / name).as_uri())
+        page.wait_for_load_state("networkidle")
+        shown = "[...document.querySelectorAll('math, article img')].every(e => e.getBoundingClientRect().width > 0)"
+        drawn = page.evaluate(shown)
+        browser.close()
+    assert drawn
+    assert complaints == []
+    assert [address for address in fetched if not address.startswith(("file:", "data:", "blob:"))] == []

@@ -90,7 +90,8 @@ class WandbRun(Logger):
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except wandb.errors.Error as error:
-            raise PurerError(f"Weights & Biases cannot be reached ({error}); set wandb.mode to offline.") from error
+            reason = " ".join(str(error).split())
+            raise PurerError(f"Weights & Biases cannot be reached ({reason}); set wandb.mode to offline.") from error
         with replacing(self.folder / IDENTITY) as file:
             file.write_text(json.dumps(self.identity._asdict()) + "\n", encoding="utf-8")
         for curves in CURVES:
