@@ -224,6 +224,13 @@ def test_an_output_that_cannot_be_written_leaves_nothing(
     assert sorted(run.parent.rglob("*")) == before
 
 
+def test_pictures_can_be_left_out(run: Path) -> None:
+    assert "data:image/" in report(str(run))
+    without = report(str(run), "--pictures", "false")
+    assert "data:image/" not in without.partition("<body>")[2].partition("plotly.js")[0]
+    assert "Histogram" in without
+
+
 def test_a_misspelt_flag_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["report", str(run), "--outptu", "x.html"])

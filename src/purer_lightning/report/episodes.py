@@ -20,13 +20,16 @@ EACH = 3  # episodes at either end
 QUERIES = 6  # pictures of a class shown of its query set
 
 
-def episodes_section(runs: Sequence[Run], results: Sequence[Result], root: str | None) -> Html:
+def episodes_section(
+    runs: Sequence[Run], results: Sequence[Result], root: str | None, *, pictures: bool = True
+) -> Html:
     """Return the section of single episodes; nothing where no run was scored.
 
     Args:
         runs: of the report.
         results: of ``find_results``.
         root: the folder of the prepared data sets; that of each result's configuration when None.
+        pictures: whether the hardest and the easiest are to be shown.
     """
     shown = distributions(results)
     if not shown:
@@ -35,7 +38,7 @@ def episodes_section(runs: Sequence[Run], results: Sequence[Result], root: str |
         (run, reference([row for row in rows if row.result.run == position]))
         for rows in by_task(results).values()
         for position, run in enumerate(runs)
-        if any(row.result.run == position for row in rows)
+        if pictures and any(row.result.run == position for row in rows)
     ]
     extremes = [_extremes(run, row, root, opened=number == 0) for number, (run, row) in enumerate(scored)]
     return section("episodes", "Episodes", *shown, *extremes)

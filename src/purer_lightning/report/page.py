@@ -21,7 +21,7 @@ from purer_lightning.report.scores import results_section, verdicts
 VALIDATIONS = 12  # rows at most of the table that says in figures what the first picture shows
 
 
-def report(runs: list[str], output: str | None = None, root: str | None = None) -> None:
+def report(runs: list[str], output: str | None = None, root: str | None = None, pictures: bool = True) -> None:
     """Write a report of runs: what was run, its curves, its pseudo images, its results beside the baselines.
 
     Several runs are laid over one another. A run that is still going on is shown as far as it has come.
@@ -30,6 +30,8 @@ def report(runs: list[str], output: str | None = None, root: str | None = None) 
         runs: one or more run folders with a blank between two, as purer fit made them, of one data set.
         output: the HTML file; report.html in the first run's folder when not given.
         root: the folder of the prepared data sets, for pictures of single episodes; the runs' own when not given.
+        pictures: False leaves out all pictures, pseudo images and episodes: the former can show what the teachers were
+            trained on, the latter are of the data set.
 
     Raises:
         PurerError: a folder that is no run or has no curves, runs of different data sets, or a file that cannot be
@@ -40,19 +42,20 @@ def report(runs: list[str], output: str | None = None, root: str | None = None) 
     if path.is_dir() or not path.parent.is_dir():
         found = "is a folder" if path.is_dir() else f"would lie in '{path.parent}', which is no folder"
         raise PurerError(f"Expected --output to name a file in a folder that exists, but '{path}' {found}.")
-    page = build(read, find_results(read), root)
+    page = build(read, find_results(read), root, pictures=pictures)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"The report is {path}: open it in a browser.")
 
 
-def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = None) -> str:
+def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = None, *, pictures: bool = True) -> str:
     """Return the whole page.
 
     Args:
         runs: of ``read_runs``.
         results: of ``find_results``.
         root: see ``report``.
+        pictures: see ``report``.
     """
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
@@ -60,10 +63,10 @@ def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = Non
     sections = [
         overview(runs),
         training(runs),
-        galleries(runs),
+        galleries(runs) if pictures else "",
         inversion(runs),
         results_section(runs, results),
-        episodes_section(runs, results, root),
+        episodes_section(runs, results, root, pictures=pictures),
     ]
     template = files("purer_lightning.report") / "template"
     return Template((template / "report.html").read_text(encoding="utf-8")).substitute(
