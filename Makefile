@@ -24,10 +24,16 @@ docs: .venv/.installed ## build the documentation into site/, to be read without
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
 
-bench: .venv/.installed ## time a meta-update beside the plain reference, and the start of the command line
+bench: .venv/.installed ## time the parts of a run beside the plain reference, and the start of the command line
 	$(BIN)/python benchmarks/update.py
+	$(BIN)/python benchmarks/update.py --threads 2 --output benchmarks/results/update_2_threads.json
 	$(BIN)/python benchmarks/inversion_step.py
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/beside.py
 	$(BIN)/python benchmarks/startup.py
+
+growth: .venv/.installed ## time and memory of a meta-update against each size of the problem, with fitted exponents
+	$(BIN)/python benchmarks/growth.py
 
 real: .venv/.installed ## the real CIFAR-FS experiments, hours, then their tables: make real SOURCE=cifar100.zip [ONLY="eci ei"]
 	$(BIN)/python experiments/run.py --source $(SOURCE) $(if $(ONLY),--only $(ONLY))

@@ -2,7 +2,7 @@
 
 import argparse
 import copy
-import statistics
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from interleaved import CLOCKS, Clock, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from plain import PlainTeacher, PlainUpdate
 from problem import Problem, Setting
 from purer_lightning.allocator import keep_freed_memory
-from purer_lightning.inversion.synthesis import draw_jitter
+from purer_lightning.engine import accelerate
+from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.nets.functional import channel_statistics
-from update import CLOCKS, Clock
 
 
 class ChannelsLast(PlainTeacher):
@@ -59,14 +60,13 @@ def time_variants(setting: Setting, rounds: int, clock: Clock) -> dict[str, list
     for name, kind in VARIANTS.items():
         teachers = [kind(copy.deepcopy(known.network), known.classes) for known in problem.module.pool.teachers]
         updates[name] = PlainUpdate(teachers, problem.plain.bank, problem.plain.theta)
-    seconds: dict[str, list[float]] = {name: [] for name in updates}
-    for round_number in range(-1, rounds):
-        for name, update in updates.items():
-            begin = clock()
-            update.inversion_gradient(jitter)
-            if round_number >= 0:
-                seconds[name].append(clock() - begin)
-    return seconds
+    accelerate(known.network for known in problem.module.pool.teachers)
+    ways = {name: partial(update.inversion_gradient, jitter) for name, update in updates.items()} | {
+        "the compiled engine": lambda: inversion_gradient(
+            problem.module.pool.teachers, problem.module.bank.images, jitter, problem.module.inversion
+        )
+    }
+    return in_turn(ways, rounds, clock)
 
 
 def main() -> None:
@@ -86,12 +86,9 @@ def main() -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("inversion gradient", "milliseconds", "plain / this"):
         table.add_column(heading, justify="left" if heading == "inversion gradient" else "right")
-    ratios = {
-        name: statistics.median(p / own for p, own in zip(seconds["plain"], taken, strict=True))
-        for name, taken in seconds.items()
-    }
-    for name, taken in seconds.items():
-        table.add_row(name, f"{1000 * statistics.median(taken):.1f}", f"{ratios[name]:.2f}")
+    faster = ratios(seconds, "plain")
+    for name, taken in medians(seconds).items():
+        table.add_row(name, f"{1000 * taken:.1f}", f"{faster[name]:.2f}")
     console = Console(width=100)
     conditions = f"{arguments.threads} thread(s), {arguments.rounds} rounds, {arguments.clock} time"
     console.print(f"{headline(machine)}, {conditions}", highlight=False)
@@ -100,7 +97,7 @@ def main() -> None:
         "machine": machine,
         "rounds": arguments.rounds,
         "clock": arguments.clock,
-        "median_ratio": ratios,
+        "median_ratio": faster,
         "seconds": seconds,
     }
     write_result(arguments.output, result)

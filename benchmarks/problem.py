@@ -38,6 +38,7 @@ class Setting:
     episodes: int = 4
     image_size: int = 32
     width: int = 32
+    inner_steps: int = 1
     seed: int = 0
 
 
@@ -78,7 +79,7 @@ class Problem:
         self.data = InMemoryEpisodes(setting, pool)
         bank = self.data.make_bank()
         bank.images = bank.images.detach().to(dtype).requires_grad_()
-        learner = Maml(arguments={"width": setting.width}, inner_lr=INNER_LR)
+        learner = Maml(arguments={"width": setting.width}, inner_steps=setting.inner_steps, inner_lr=INNER_LR)
         learner.build(setting.way, 3, setting.image_size, setting.seed)
         learner.to(dtype)
         curriculum = CurriculumSettings(warm_up=NEVER, weight=LAMBDA)

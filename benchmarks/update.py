@@ -3,7 +3,6 @@
 import argparse
 import logging
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,14 +18,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from interleaved import CLOCKS, Clock, seconds_of
 from machine import RESULTS, describe_machine, headline, write_result
 from parts import SAME, Difference, compare_gradients, parts_of
 from problem import Problem, Setting
 from purer_lightning.allocator import keep_freed_memory
+from purer_lightning.callbacks.engine import EngineCallback
+from purer_lightning.engine import Engine
 
 MIB = 2**20
-Clock = Callable[[], float]
-CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Times(NamedTuple):
@@ -40,17 +40,10 @@ class Times(NamedTuple):
         return [plain / product for plain, product in zip(self.plain, self.product, strict=True)]
 
 
-def seconds_of(work: Callable[[], object], clock: Clock) -> float:
-    """Return the time of one call."""
-    begin = clock()
-    work()
-    return clock() - begin
-
-
-def time_parts(rounds: int, clock: Clock) -> dict[str, Times]:
+def time_parts(rounds: int, clock: Clock, *, compiled: bool) -> dict[str, Times]:
     """Time all parts, both paths next to each other and first in turn, each from the same state."""
     problem = Problem(Setting())
-    problem.attach()
+    problem.attach(compiled=compiled)
     parts = parts_of(problem)
     times = {part.name: Times([], []) for part in parts}
     for round_number in range(-1, rounds):
@@ -84,7 +77,7 @@ class Stopwatch(Callback):
         self._begin = self.clock()
 
 
-def time_trainer(rounds: int, clock: Clock) -> Times:
+def time_trainer(rounds: int, clock: Clock, engine: Engine) -> Times:
     """Time updates of ``Trainer.fit`` with the switch off, and plain ones in turn."""
     problem = Problem(Setting())
     plain_update = next(part.plain for part in parts_of(problem) if part.name == "update, switch off")
@@ -99,7 +92,7 @@ def time_trainer(rounds: int, clock: Clock) -> Times:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[stopwatch],
+            callbacks=[EngineCallback(engine), stopwatch],
             default_root_dir=folder,
         )
         trainer.fit(problem.module, datamodule=problem.data)
@@ -119,11 +112,11 @@ def prepare_process(threads: int, allocator: str) -> None:
         keep_freed_memory()
 
 
-def peak_memory(path: str, threads: int, allocator: str) -> dict[str, float]:
+def peak_memory(path: str, threads: int, allocator: str, engine: Engine) -> dict[str, float]:
     """Run three updates with the switch on; return MiB before and at the peak. For a process of its own."""
     prepare_process(threads, allocator)
     problem = Problem(Setting())
-    problem.attach()
+    problem.attach(compiled=engine == "compiled" and path == "product")
     part = next(part for part in parts_of(problem) if part.name == "update, switch on")
     before = resident("VmRSS")
     for _ in range(3):
@@ -131,10 +124,11 @@ def peak_memory(path: str, threads: int, allocator: str) -> dict[str, float]:
     return {"before": before, "peak": resident("VmHWM")}
 
 
-def measure_memory(threads: int, allocator: str) -> dict[str, dict[str, float]]:
+def measure_memory(threads: int, allocator: str, engine: Engine) -> dict[str, dict[str, float]]:
     """Return both paths' memory, each in a fresh process, since a peak never falls."""
+    given = (threads, allocator, engine)
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
-        return {path: processes.submit(peak_memory, path, threads, allocator).result() for path in ("plain", "product")}
+        return {path: processes.submit(peak_memory, path, *given).result() for path in ("plain", "product")}
 
 
 def table_of(times: dict[str, Times], differences: dict[str, dict[str, Difference]]) -> Table:
@@ -177,6 +171,9 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
+    parser.add_argument(
+        "--engine", choices=["plain", "compiled"], default="compiled", help="of the product, as engine.choice"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time, for a machine that others use"
@@ -187,7 +184,7 @@ def parsed() -> argparse.Namespace:
         default="kept",
         help="for both paths: keep freed memory, as `purer fit` does, or glibc's default",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS / "update.json", help="the JSON file to write")
+    parser.add_argument("--output", type=Path, default=None, help="the JSON file to write")
     return parser.parse_args()
 
 
@@ -200,10 +197,16 @@ def main() -> None:
 
     conditions = {name: value for name, value in vars(arguments).items() if name != "output"}
     machine = describe_machine() | {"torch": torch.__version__}
-    memory = measure_memory(arguments.threads, arguments.allocator)
-    differences = {"float32": differences_in(torch.float32), "float64": differences_in(torch.float64)}
+    engine: Engine = arguments.engine
+    compiled = engine == "compiled"
+    memory = measure_memory(arguments.threads, arguments.allocator, engine)
+    differences = {
+        name: differences_in(dtype, compiled=compiled)
+        for name, dtype in (("float32", torch.float32), ("float64", torch.float64))
+    }
     clock = CLOCKS[arguments.clock]
-    times = time_parts(arguments.rounds, clock) | {"update, Trainer": time_trainer(arguments.rounds, clock)}
+    times = time_parts(arguments.rounds, clock, compiled=compiled)
+    times["update, Trainer"] = time_trainer(arguments.rounds, clock, engine)
 
     console = Console(width=100, highlight=False)  # as wide in a file as in a terminal
     console.print(f"{headline(machine)}\n{', '.join(f'{name} {value}' for name, value in conditions.items())}")
@@ -222,13 +225,13 @@ def main() -> None:
         },
         "memory_mib": memory,
     }
-    write_result(arguments.output, result)
+    write_result(arguments.output or RESULTS / ("update.json" if compiled else "update_plain_engine.json"), result)
 
 
-def differences_in(dtype: torch.dtype) -> dict[str, Difference]:
+def differences_in(dtype: torch.dtype, *, compiled: bool) -> dict[str, Difference]:
     """Compare the gradients of the timed setting in one precision."""
     problem = Problem(Setting(), dtype)
-    problem.attach()
+    problem.attach(compiled=compiled)
     return compare_gradients(problem)
 
 

@@ -9,6 +9,8 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # scripts, not a package
 
+import batched
+import growth
 import plain
 from inversion_step import VARIANTS
 from parts import compare_gradients, parts_of
@@ -25,10 +27,10 @@ CHANGES = {
 }
 
 
-@pytest.fixture
-def problem() -> Problem:
+@pytest.fixture(params=[False, True], ids=["plain engine", "compiled engine"])
+def problem(request: pytest.FixtureRequest) -> Problem:
     made = Problem(TINY, torch.float64)
-    made.attach()
+    made.attach(compiled=request.param)
     return made
 
 
@@ -63,9 +65,8 @@ def test_a_reference_with_another_constant_is_told_apart(
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_each_measure_leaves_the_inversion_gradient_as_it_is(
-    problem: Problem, variant: type[plain.PlainTeacher]
-) -> None:
+def test_each_measure_leaves_the_inversion_gradient_as_it_is(variant: type[plain.PlainTeacher]) -> None:
+    problem = Problem(TINY, torch.float64)
     teachers = [variant(copy.deepcopy(known.network), known.classes) for known in problem.module.pool.teachers]
     found = plain.PlainUpdate(teachers, problem.plain.bank, problem.plain.theta).inversion_gradient((2, -1))
     torch.testing.assert_close(found, problem.plain.inversion_gradient((2, -1)), rtol=1e-10, atol=1e-14)
@@ -104,3 +105,23 @@ def test_switch_on_is_another_update_than_switch_off(problem: Problem) -> None:
         next(found for found in parts_of(fresh) if found.name == part.name).product()
         moved.append(fresh.module.bank.images)
     assert not torch.equal(*moved)
+
+
+def test_batches_of_teachers_and_of_episodes_give_the_plain_gradients() -> None:
+    plain_update = Problem(TINY, torch.float64).plain
+    plan = Problem(TINY, torch.float64).data
+    plan.make_bank()
+    meta_batch = plan.plan(0).meta_batch
+    groups = batched.stacks([t.network for t in plain_update.teachers], [t.classes for t in plain_update.teachers])
+    assert [len(group.classes) for group in groups] == [2, 1]  # the last teacher has fewer classes
+    found = batched.inversion_gradient(groups, plain_update.bank, (2, -1))
+    torch.testing.assert_close(found, plain_update.inversion_gradient((2, -1)), rtol=1e-9, atol=1e-12)
+    meta = batched.meta_gradient(plain_update.theta, plain_update.bank, meta_batch)
+    torch.testing.assert_close(meta, list(plain_update.meta_gradient(meta_batch)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("power", "sizes"), [(1.0, [1, 3, 10]), (2.0, [16, 32, 64])])
+def test_the_fitted_exponent_is_the_power_that_times_follow(power: float, sizes: list[int]) -> None:
+    seconds = [0.01 * size**power for size in sizes]
+    assert growth.exponent(sizes, seconds) == pytest.approx(power)
+    assert growth.last_exponent(sizes, seconds) == pytest.approx(power)

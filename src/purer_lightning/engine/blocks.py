@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from purer_lightning.engine import kernels
 from purer_lightning.engine.convolution import convolved
-from purer_lightning.engine.normalisation import ByBatch, ByRunning
+from purer_lightning.engine.normalisation import Block
 from purer_lightning.nets.functional import ReportsStatistics, channel_statistics
 
 
@@ -58,18 +58,12 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         if not kernels.applies(x) or learns_statistics(norm):
             return self._plain(x, norm)
         x = x.contiguous(memory_format=torch.channels_last)
-        if isinstance(norm, nn.Identity):
-            scale, shift = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
-            pooled, mean, variance = ByRunning.apply(x, scale, shift, None)  # type: ignore[no-untyped-call]
-        elif norm.training or norm.running_mean is None:
-            pooled, mean, variance = ByBatch.apply(x, norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+        weight, bias, eps, given = settings_of(norm, x)
+        asked = self.report is not None
+        pooled, mean, variance = Block.apply(x, weight, bias, eps, given, asked)  # type: ignore[no-untyped-call]
+        if given is None:
             remember(norm, mean.detach(), variance.detach(), x.numel() // x.shape[1])
-        else:
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            shift = norm.bias - norm.running_mean * scale
-            reference = norm.running_mean if self.report else None
-            pooled, mean, variance = ByRunning.apply(x, scale, shift, reference)  # type: ignore[no-untyped-call]
-        if self.report and mean is not None:
+        if self.report and not isinstance(norm, nn.Identity):
             self.report((mean, variance))
         result: Tensor = pooled
         return result
@@ -78,6 +72,15 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         if self.report and isinstance(norm, nn.BatchNorm2d):
             self.report(channel_statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x))
         return F.max_pool2d(F.relu(norm(x)), 2)
+
+
+def settings_of(norm: Any, x: Tensor) -> tuple[Tensor, Tensor, float, tuple[Tensor, Tensor] | None]:
+    """Return weight, bias, eps and given statistics of a BatchNorm layer; of ``nn.Identity`` those that do nothing."""
+    if isinstance(norm, nn.Identity):
+        one, zero = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+        return one, zero, 0.0, (zero, one)
+    own = norm.training or norm.running_mean is None
+    return norm.weight, norm.bias, norm.eps, None if own else (norm.running_mean, norm.running_var)
 
 
 def learns_statistics(norm: nn.Module) -> bool:

@@ -7,6 +7,7 @@
 // `place` says of each pooled value which of its four pixels it came from (row by row, the first of equals, as PyTorch
 // chooses), or PASSED_NOTHING where ReLU let nothing through.
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -253,24 +254,115 @@ void variation_gradient(const Real* x, const Real* weights, int64_t planes, int6
     }
 }
 
+// Mean and biased variance by channel from the sums of `moments`.
+template <typename Real>
+void conclude(const std::vector<double>& sums, const Real* reference, int64_t images, int64_t pixels, int64_t channels,
+              Real* mean, Real* variance) {
+  const double count = static_cast<double>(images * pixels);
+  for (int64_t c = 0; c < channels; ++c) {
+    double first = 0, second = 0;
+    for (int64_t image = 0; image < images; ++image) {
+      first += sums[image * 2 * channels + c];
+      second += sums[image * 2 * channels + channels + c];
+    }
+    mean[c] = static_cast<Real>(reference[c] + first / count);
+    variance[c] = static_cast<Real>(second / count - (first / count) * (first / count));
+  }
+}
+
+// Mean and variance without a reference: the first image's mean serves, so that few digits cancel.
+template <typename Real>
+void statistics(const Real* x, int64_t images, int64_t pixels, int64_t channels, Real* mean, Real* variance,
+                int threads) {
+  std::vector<double> sums(images * 2 * channels), first(2 * channels);
+  std::vector<Real> reference(channels), run(2 * channels);
+  add_moments(x, reference.data(), pixels, channels, first.data(), run.data());
+  for (int64_t c = 0; c < channels; ++c) reference[c] = static_cast<Real>(first[c] / pixels);
+  moments(x, reference.data(), images, pixels, channels, sums.data(), threads);
+  conclude(sums, reference.data(), images, pixels, channels, mean, variance);
+}
+
+// BatchNorm, ReLU and pooling. Statistics are those given, or the batch's own; the latter are found on the way if asked.
+template <typename Real>
+void block(const Real* x, const Real* weight, const Real* bias, const Real* given_mean, const Real* given_variance,
+           double eps, int64_t images, int64_t height, int64_t width, int64_t channels, Real* out, uint8_t* place,
+           Real* mean, Real* variance, int threads) {
+  const int64_t pixels = height * width;
+  if (!given_mean) statistics(x, images, pixels, channels, mean, variance, threads);
+  const Real* used_mean = given_mean ? given_mean : mean;
+  const Real* used_variance = given_variance ? given_variance : variance;
+  std::vector<Real> scale(channels), shift(channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    scale[c] = weight[c] / std::sqrt(used_variance[c] + static_cast<Real>(eps));
+    shift[c] = bias[c] - used_mean[c] * scale[c];
+  }
+  const bool found_on_the_way = given_mean && mean;
+  std::vector<double> sums(found_on_the_way ? images * 2 * channels : 0);
+  forward(x, scale.data(), shift.data(), used_mean, images, height, width, channels, out, place,
+          found_on_the_way ? sums.data() : nullptr, threads);
+  if (found_on_the_way) conclude(sums, used_mean, images, pixels, channels, mean, variance);
+}
+
+// The gradient of `block`, given those of the pooled values and, where not null, of the batch's mean and variance.
+// Ioffe & Szegedy (2015), where the statistics are the batch's own:
+// scale * (g - mean(g) - (x - mean) * deviation^2 * mean(g * (x - mean))).
+template <typename Real>
+void block_gradient(const Real* x, const Real* gradient, const uint8_t* place, const Real* weight,
+                    const Real* used_mean, const Real* used_variance, double eps, int own, const Real* mean,
+                    const Real* to_mean, const Real* to_variance, int64_t images, int64_t height, int64_t width,
+                    int64_t channels, Real* out, Real* to_weight, Real* to_bias, int threads) {
+  const double count = static_cast<double>(images * height * width);
+  std::vector<double> sums(own || to_weight ? images * 2 * channels : 0);
+  if (own || to_weight)
+    passed(x, gradient, place, used_mean, images, height, width, channels, sums.data(), threads);
+  std::vector<Real> scale(channels), slope(channels), offset(channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double deviation = 1 / std::sqrt(static_cast<double>(used_variance[c]) + eps);
+    double through = 0, product = 0, a = 0, b = 0;
+    for (size_t at = c; at < sums.size(); at += 2 * channels) {
+      through += sums[at];
+      product += sums[at + channels];
+    }
+    if (to_weight) to_weight[c] = static_cast<Real>(product * deviation);
+    if (to_weight) to_bias[c] = static_cast<Real>(through);
+    if (own) a = -weight[c] * deviation * deviation * deviation * product / count;
+    if (own) b = -weight[c] * deviation * through / count - a * used_mean[c];
+    if (to_variance) a += to_variance[c] * 2 / count;
+    if (to_variance) b -= to_variance[c] * 2 / count * mean[c];
+    if (to_mean) b += to_mean[c] / count;
+    scale[c] = static_cast<Real>(weight[c] * deviation);
+    slope[c] = static_cast<Real>(a);
+    offset[c] = static_cast<Real>(b);
+  }
+  if (out)
+    backward(x, gradient, place, scale.data(), slope.data(), offset.data(), images, height, width, channels, out,
+             threads);
+}
+
 }  // namespace
 
+// What is called from Python, once for each type of tensors.
 #define PURER_KERNELS(Real, suffix)                                                                                    \
-  extern "C" void moments_##suffix(const Real* x, const Real* reference, int64_t images, int64_t pixels,               \
-                                   int64_t channels, double* sums, int threads) {                                      \
-    moments(x, reference, images, pixels, channels, sums, threads);                                                    \
+  extern "C" void statistics_##suffix(const Real* x, int64_t images, int64_t pixels, int64_t channels, Real* mean,     \
+                                      Real* variance, int threads) {                                                   \
+    statistics(x, images, pixels, channels, mean, variance, threads);                                                  \
   }                                                                                                                    \
-  extern "C" void forward_##suffix(const Real* x, const Real* scale, const Real* shift, const Real* reference,         \
-                                   int64_t images, int64_t height, int64_t width, int64_t channels, Real* out,         \
-                                   uint8_t* place, double* sums, int threads) {                                        \
-    forward(x, scale, shift, reference, images, height, width, channels, out, place, sums, threads);                   \
+  extern "C" void block_##suffix(const Real* x, const Real* weight, const Real* bias, const Real* given_mean,          \
+                                 const Real* given_variance, double eps, int64_t images, int64_t height,               \
+                                 int64_t width, int64_t channels, Real* out, uint8_t* place, Real* mean,               \
+                                 Real* variance, int threads) {                                                        \
+    block(x, weight, bias, given_mean, given_variance, eps, images, height, width, channels, out, place, mean,         \
+          variance, threads);                                                                                          \
   }                                                                                                                    \
-  extern "C" void passed_##suffix(const Real* x, const Real* gradient, const uint8_t* place, const Real* reference,    \
-                                  int64_t images, int64_t height, int64_t width, int64_t channels, double* sums,       \
-                                  int threads) {                                                                       \
-    passed(x, gradient, place, reference, images, height, width, channels, sums, threads);                             \
+  extern "C" void block_gradient_##suffix(                                                                             \
+      const Real* x, const Real* gradient, const uint8_t* place, const Real* weight, const Real* used_mean,            \
+      const Real* used_variance, double eps, int64_t own, const Real* mean, const Real* to_mean,                       \
+      const Real* to_variance, int64_t images, int64_t height, int64_t width, int64_t channels, Real* out,             \
+      Real* to_weight, Real* to_bias, int threads) {                                                                   \
+    block_gradient(x, gradient, place, weight, used_mean, used_variance, eps, static_cast<int>(own), mean, to_mean,    \
+                   to_variance, images, height, width, channels, out, to_weight, to_bias, threads);                    \
   }                                                                                                                    \
-  extern "C" void chosen_##suffix(const Real* x, const uint8_t* place, int64_t images, int64_t height, int64_t width,   \
+  extern "C" void chosen_##suffix(const Real* x, const uint8_t* place, int64_t images, int64_t height, int64_t width,  \
                                   int64_t channels, Real* out, int threads) {                                          \
     chosen(x, place, images, height, width, channels, out, threads);                                                   \
   }                                                                                                                    \

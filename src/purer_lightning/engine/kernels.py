@@ -1,4 +1,7 @@
-"""Calls into the compiled kernels: tensors in, tensors out, no derivatives. What they compute: kernels.cpp."""
+"""Calls into the compiled kernels: tensors in, tensors out, no derivatives. What they compute: kernels.cpp.
+
+Activations (N, C, H, W) lie with the channels last, and so do those that are returned.
+"""
 
 import ctypes
 from typing import NamedTuple
@@ -13,15 +16,33 @@ SUFFIXES = {torch.float32: "float32", torch.float64: "float64"}
 
 
 class Pooled(NamedTuple):
-    """What ``forward`` gives.
+    """What ``block`` gives.
 
     Attributes:
-        values: ``pool(relu(x * scale + shift))``, (N, C, H // 2, W // 2), channels last.
+        values: (N, C, H // 2, W // 2).
         place: uint8, in that shape and order: which of its four pixels each value is, 4 where ReLU let nothing pass.
+        mean: of the batch, (C,); None where it was not asked for.
+        variance: biased, likewise.
     """
 
     values: Tensor
     place: Tensor
+    mean: Tensor | None
+    variance: Tensor | None
+
+
+class Gradients(NamedTuple):
+    """What ``block_gradient`` gives; None where it was not asked for.
+
+    Attributes:
+        x: of x's shape.
+        weight: (C,).
+        bias: (C,).
+    """
+
+    x: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
 
 
 def applies(x: Tensor) -> bool:
@@ -29,62 +50,91 @@ def applies(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in SUFFIXES and x.numel() > 0 and library().functions is not None
 
 
-def moments(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance by channel, each (C,), of x (N, C, H, W), channels last.
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance by channel, each (C,)."""
+    images, channels, height, width = x.shape
+    mean, variance = x.new_empty(channels), x.new_empty(channels)
+    _call("statistics", x, images, height * width, channels, mean, variance)
+    return mean, variance
+
+
+def block(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, given: tuple[Tensor, Tensor] | None, *, report: bool
+) -> Pooled:
+    """Return BatchNorm, ReLU and 2x2 max-pooling of x.
 
     Args:
-        x: the activation.
-        reference: (C,), subtracted before anything is squared; the nearer to the mean, the fewer digits are lost.
+        x: (N, C, H, W).
+        weight: scale of BatchNorm, (C,).
+        bias: shift of BatchNorm, (C,).
+        eps: of BatchNorm.
+        given: mean and variance to normalise by; None: the batch's own.
+        report: return the batch's own statistics, too; it does so anyway where these are used.
     """
     images, channels, height, width = x.shape
-    sums = torch.zeros(images, 2, channels, dtype=torch.float64)
-    _call("moments", x, reference, images, height * width, channels, sums)
-    return _mean_and_variance(sums, reference, images * height * width)
-
-
-def forward(
-    x: Tensor, scale: Tensor, shift: Tensor, reference: Tensor | None = None
-) -> tuple[Pooled, tuple[Tensor, Tensor] | None]:
-    """Return ``pool(relu(x * scale + shift))`` and, given a reference, what ``moments`` returns, in the same pass."""
-    images, channels, height, width = x.shape
-    values = torch.empty((images, channels, height // 2, width // 2), dtype=x.dtype, memory_format=torch.channels_last)
+    values = _empty(images, channels, height // 2, width // 2, x)
     place = torch.empty(values.numel(), dtype=torch.uint8)
-    sums = None if reference is None else torch.zeros(images, 2, channels, dtype=torch.float64)
-    _call("forward", x, scale, shift, reference, images, height, width, channels, values, place, sums)
-    if reference is None or sums is None:
-        return Pooled(values, place), None
-    return Pooled(values, place), _mean_and_variance(sums, reference, images * height * width)
+    own = None if given and not report else (x.new_empty(channels), x.new_empty(channels))
+    mean, variance = own or (None, None)
+    given_mean, given_variance = given or (None, None)
+    shape = (images, height, width, channels)
+    _call("block", x, weight, bias, given_mean, given_variance, eps, *shape, values, place, mean, variance)
+    return Pooled(values, place, mean, variance)
 
 
-def passed(x: Tensor, gradient: Tensor, place: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, by channel, the sums of the gradient that comes through and of its product with ``x - reference``."""
+def block_gradient(
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    given: tuple[Tensor, Tensor] | None,
+    found: tuple[Tensor, Tensor | None, Tensor | None],
+    gradients: tuple[Tensor, Tensor | None, Tensor | None],
+    *,
+    for_x: bool,
+    for_weights: bool,
+) -> Gradients:
+    """Return the gradients of ``block``.
+
+    Args:
+        x: as given to ``block``.
+        weight: likewise.
+        eps: likewise.
+        given: likewise.
+        found: the place and the statistics that it returned.
+        gradients: of values, mean and variance; None for a statistic that nothing depends on.
+        for_x: whether that of x is wanted.
+        for_weights: whether those of weight and bias are wanted.
+    """
     images, channels, height, width = x.shape
-    sums = torch.zeros(images, 2, channels, dtype=torch.float64)
-    _call("passed", x, gradient, place, reference, images, height, width, channels, sums)
-    first, second = sums.sum(dim=0).to(x.dtype)
-    return first, second
+    to_values, to_mean, to_variance = gradients
+    place, own_mean, own_variance = found
+    mean, variance = given or (own_mean, own_variance)
+    to_x = torch.empty_like(x) if for_x else None
+    to_weight, to_bias = (x.new_empty(channels), x.new_empty(channels)) if for_weights else (None, None)
+    lying = to_values.contiguous(memory_format=torch.channels_last)
+    used = (place, weight, mean, variance, eps, int(given is None))
+    statistics = (own_mean, _lying(to_mean), _lying(to_variance))
+    shape = (images, height, width, channels)
+    _call("block_gradient", x, lying, *used, *statistics, *shape, to_x, to_weight, to_bias)
+    return Gradients(to_x, to_weight, to_bias)
 
 
 def chosen(x: Tensor, place: Tensor) -> Tensor:
     """Return the pixels of x that the pooled values came from, 0 where ReLU let nothing pass; in the pooled shape."""
     images, channels, height, width = x.shape
-    result = x.new_empty(images, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+    result = _empty(images, channels, height // 2, width // 2, x)
     _call("chosen", x, place, images, height, width, channels, result)
     return result
 
 
 def scattered(gradient: Tensor, place: Tensor, shape: torch.Size) -> Tensor:
     """Return the transpose of ``chosen``: a gradient of the pooled values, put where these came from."""
-    one, zero = gradient.new_ones(shape[1]), gradient.new_zeros(shape[1])
-    nothing = gradient.new_zeros(shape).contiguous(memory_format=torch.channels_last)
-    return backward(nothing, gradient.contiguous(memory_format=torch.channels_last), place, one, zero, zero)
-
-
-def backward(x: Tensor, gradient: Tensor, place: Tensor, scale: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
-    """Return the gradient that comes through times ``scale``, plus ``slope * x + offset``; the shape of x."""
-    images, channels, height, width = x.shape
-    result = torch.empty_like(x)
-    _call("backward", x, gradient, place, scale, slope, offset, images, height, width, channels, result)
+    images, channels, height, width = shape
+    one, zero = gradient.new_ones(channels), gradient.new_zeros(channels)
+    nothing = gradient.new_zeros(images, height, width, channels)
+    result = _empty(images, channels, height, width, gradient)
+    lying = gradient.contiguous(memory_format=torch.channels_last)
+    _call("backward", nothing, lying, place, one, zero, zero, images, height, width, channels, result)
     return result
 
 
@@ -108,18 +158,23 @@ def variation_gradient(images: Tensor, weights: Tensor) -> Tensor:
     return result
 
 
-def _mean_and_variance(sums: Tensor, reference: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    difference, square = sums.sum(dim=0) / count
-    return (reference + difference).to(reference.dtype), (square - difference.square()).to(reference.dtype)
+def _empty(images: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
+    return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _call(name: str, x: Tensor, *arguments: Tensor | int | None) -> None:
+def _lying(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.contiguous()
+
+
+def _call(name: str, x: Tensor, *arguments: Tensor | int | float | None) -> None:
     """Call one kernel; a tensor becomes its address, so each has to lie as the kernel expects it."""
     function = getattr(library().functions, f"{name}_{SUFFIXES[x.dtype]}")
     function(*(_passable(argument) for argument in (x, *arguments)), ctypes.c_int(torch.get_num_threads()))
 
 
-def _passable(argument: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
+def _passable(argument: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_double:
+    if isinstance(argument, float):
+        return ctypes.c_double(argument)
     if isinstance(argument, int):
         return ctypes.c_int64(argument)
     return ctypes.c_void_p(None if argument is None else argument.data_ptr())

@@ -9,70 +9,50 @@ from torch import Tensor
 from purer_lightning.engine import kernels
 
 
-class ByRunning(torch.autograd.Function):
-    """``pool(relu(x * scale + shift))`` and, where a reference for them is given, the moments of x by channel.
+class Block(torch.autograd.Function):
+    """BatchNorm by given statistics or the batch's own, ReLU and pooling; and the batch's statistics.
 
-    As in ``ByBatch``, x lies with the channels last; a copy made here would have no graph.
+    x lies with the channels last: a copy made here would have no graph. Given statistics are constants.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, reference: Tensor | None) -> Any:
-        """Return the pooled values, mean and variance, the last two None without a reference."""
-        pooled, found = kernels.forward(x, scale.contiguous(), shift.contiguous(), reference)
-        mean, variance = found or (None, None)
-        ctx.save_for_backward(x, scale, shift, mean)
-        ctx.place = pooled.place
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        given: tuple[Tensor, Tensor] | None,
+        report: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the pooled values, mean and biased variance; the last two None where nobody needs them."""
+        weight, bias = weight.contiguous(), bias.contiguous()
+        pooled = kernels.block(x, weight, bias, eps, given, report=report)
+        ctx.save_for_backward(x, weight, bias, *pooled[2:])
+        ctx.place, ctx.eps, ctx.given = pooled.place, eps, given
         ctx.set_materialize_grads(False)
-        return pooled.values, mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        """Return the gradients with respect to x, scale and shift."""
-        x, scale, shift, mean = ctx.saved_tensors
-        if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
-            found = _differentiable(_affine, (x, scale, shift), ctx.place, gradients)
-            return *found, None
-        gradient = _lying(gradients[0], x)
-        slope, offset = _of_statistics(gradients, mean, x)
-        to_scale = to_shift = to_x = None
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            to_shift, to_scale = kernels.passed(x, gradient, ctx.place, torch.zeros_like(scale))
-        if ctx.needs_input_grad[0]:
-            to_x = kernels.backward(x, gradient, ctx.place, scale.contiguous(), slope, offset)
-        return to_x, to_scale, to_shift, None
-
-
-class ByBatch(torch.autograd.Function):
-    """BatchNorm by the batch's own statistics, ReLU and pooling; and these statistics."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Any:
-        """Return the pooled values, mean and biased variance."""
-        mean, variance = kernels.moments(x, x[:1].mean(dim=(0, 2, 3)))
-        deviation = (variance + eps).rsqrt()
-        scale = weight * deviation
-        pooled, _ = kernels.forward(x, scale, bias - mean * scale)
-        ctx.save_for_backward(x, weight, bias, mean, deviation)
-        ctx.place, ctx.eps = pooled.place, eps
-        ctx.set_materialize_grads(False)
-        return pooled.values, mean, variance
+        return pooled.values, pooled.mean, pooled.variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         """Return the gradients with respect to x, weight and bias."""
-        x, weight, bias, mean, deviation = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            plain = partial(_normalised, eps=ctx.eps)
-            return *_differentiable(plain, (x, weight, bias), ctx.place, gradients), None
-        gradient = _lying(gradients[0], x)
-        slope, offset = _of_statistics(gradients, mean, x)
-        to_bias, product = kernels.passed(x, gradient, ctx.place, mean)
-        scale, count = weight * deviation, x.numel() // x.shape[1]
-        # Ioffe & Szegedy (2015): scale * (g - mean(g) - (x - mean) * deviation^2 * mean(g * (x - mean))).
-        through = -scale * deviation.square() * product / count
-        slope, offset = slope + through, offset - scale * to_bias / count - through * mean
-        to_x = kernels.backward(x, gradient, ctx.place, scale, slope, offset) if ctx.needs_input_grad[0] else None
-        return to_x, product * deviation, to_bias, None
+        x, weight, bias, mean, variance = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
+            plain = partial(_normalised, eps=ctx.eps, given=ctx.given)
+            return *_differentiable(plain, (x, weight, bias), ctx.place, gradients), None, None, None
+        shape = (x.shape[0], x.shape[2] // 2, x.shape[3] // 2, x.shape[1])
+        to_values, to_mean, to_variance = gradients
+        found = kernels.block_gradient(
+            x,
+            weight,
+            ctx.eps,
+            ctx.given,
+            (ctx.place, mean, variance),
+            (x.new_zeros(shape).permute(0, 3, 1, 2) if to_values is None else to_values, to_mean, to_variance),
+            for_x=ctx.needs_input_grad[0],
+            for_weights=ctx.needs_input_grad[1] or ctx.needs_input_grad[2],
+        )
+        return *found, None, None, None
 
 
 class Moments(torch.autograd.Function):
@@ -81,7 +61,7 @@ class Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return both, each (C,)."""
-        mean, variance = kernels.moments(x, x[:1].mean(dim=(0, 2, 3)))
+        mean, variance = kernels.statistics(x)
         ctx.save_for_backward(x, mean)
         return mean, variance
 
@@ -89,7 +69,9 @@ class Moments(torch.autograd.Function):
     def backward(ctx: Any, to_mean: Tensor, to_variance: Tensor) -> Tensor:
         """Return one affine map of x a channel."""
         x, mean = ctx.saved_tensors
-        slope, offset = _of_statistics((None, to_mean, to_variance), mean, x)
+        count = x.numel() // x.shape[1]
+        slope = to_variance * (2 / count)
+        offset = to_mean / count - slope * mean
         return torch.addcmul(offset.view(-1, 1, 1), x, slope.view(-1, 1, 1))
 
 
@@ -126,34 +108,14 @@ class Scattered(torch.autograd.Function):
         return chosen, None, None
 
 
-def _of_statistics(gradients: tuple[Tensor | None, ...], mean: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slope and offset of the affine map of x that the gradients of its mean and variance send back."""
-    _, to_mean, to_variance = gradients
-    count, zero = x.numel() // x.shape[1], x.new_zeros(x.shape[1])
-    slope = zero if to_variance is None else to_variance * (2 / count)
-    offset = zero if mean is None else -slope * mean
-    return slope, offset if to_mean is None else offset + to_mean / count
-
-
-def _lying(gradient: Tensor | None, x: Tensor) -> Tensor:
-    """Return the pooled values' gradient as the kernels want it; zeros where nothing but statistics was used."""
-    if gradient is None:
-        images, channels, height, width = x.shape
-        return x.new_zeros(images, height // 2, width // 2, channels)
-    return gradient.contiguous(memory_format=torch.channels_last)
-
-
-def _affine(x: Tensor, scale: Tensor, shift: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``ByRunning`` in operations that autograd knows, once it is settled which pixels are chosen."""
-    mean, variance = Moments.apply(x)  # type: ignore[no-untyped-call]
-    return _pooled(x, scale, shift, place), mean, variance
-
-
-def _normalised(x: Tensor, weight: Tensor, bias: Tensor, place: Tensor, *, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``ByBatch`` in operations that autograd knows."""
-    mean, variance = Moments.apply(x)  # type: ignore[no-untyped-call]
+def _normalised(
+    x: Tensor, weight: Tensor, bias: Tensor, place: Tensor, *, eps: float, given: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``Block`` in operations that autograd knows, once it is settled which pixels are chosen."""
+    own = Moments.apply(x)  # type: ignore[no-untyped-call]
+    mean, variance = given or own
     scale = weight * (variance + eps).rsqrt()
-    return _pooled(x, scale, bias - mean * scale, place), mean, variance
+    return _pooled(x, scale, bias - mean * scale, place), *own
 
 
 def _pooled(x: Tensor, scale: Tensor, shift: Tensor, place: Tensor) -> Tensor:

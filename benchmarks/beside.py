@@ -1,0 +1,141 @@
+"""What runs beside the meta-update: a pre-training epoch, judging and learning in distillation, opening data."""
+
+import argparse
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn import functional as F
+
+from interleaved import CLOCKS, in_turn, medians, ratios
+from machine import RESULTS, describe_machine, headline, write_result
+from problem import Setting, make_pool
+from purer_lightning.allocator import keep_freed_memory
+from purer_lightning.data.datasets import open_split
+from purer_lightning.data.preparation import prepare
+from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.engine import accelerate
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.pool.judgement import Judges
+
+Ways = dict[str, Callable[[], object]]
+BATCH = 256  # of distillation, as its default
+TEACHER_BATCH, TEACHER_BATCHES = 128, 4  # of pre-training; an epoch of a CIFAR-FS teacher has 19
+
+
+def training(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[[], object]:
+    """Return what trains a network by Adam on these batches, as pre-training and distillation do."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+
+    def work() -> None:
+        for images, targets in batches:
+            said = network(images)
+            loss = F.smooth_l1_loss(said, targets) if targets.is_floating_point() else F.cross_entropy(said, targets)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return work
+
+
+def networks_of(outputs: int) -> dict[str, nn.Module]:
+    """Return one Conv4 in training, as the reference and as both engines run it."""
+    torch.manual_seed(0)
+    plain = NetworkSpec("conv4", outputs, 3, 32).build(running_statistics=True).train()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compiled = copy.deepcopy(last)
+    accelerate([compiled])
+    return {"plain": plain, "channels last": last, "compiled": compiled}
+
+
+def pretraining() -> Ways:
+    """Four of a teacher's batches: the reference, and both ways to run the product's loop."""
+    data = [(torch.randn(TEACHER_BATCH, 3, 32, 32), torch.arange(TEACHER_BATCH) % 5) for _ in range(TEACHER_BATCHES)]
+    return {name: training(network, laid_out(data, name)) for name, network in networks_of(5).items()}
+
+
+def student() -> Ways:
+    """A theta step of distillation: 64 outputs of all teachers, running statistics."""
+    data = [(torch.randn(BATCH, 3, 32, 32), torch.randn(BATCH, 64))]
+    return {name: training(network, laid_out(data, name)) for name, network in networks_of(64).items()}
+
+
+def laid_out(data: list[tuple[torch.Tensor, torch.Tensor]], way: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the batches in the memory format of a way."""
+    layout = torch.contiguous_format if way == "plain" else torch.channels_last
+    return [(images.contiguous(memory_format=layout), targets) for images, targets in data]
+
+
+def judging() -> Ways:
+    """All teachers' logits of one batch: teachers as they are, folded (the plain engine), and folded and fused."""
+    teachers = [teacher.network for teacher in make_pool(Setting(), torch.float32).teachers]
+    images = torch.randn(BATCH, 3, 32, 32)
+    plain, fused = Judges(teachers).to(images), Judges(teachers).to(images)
+    accelerate(fused.networks)
+
+    def judge(asked: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        with torch.no_grad():
+            return asked(images)
+
+    return {
+        "plain": lambda: judge(lambda seen: torch.cat([teacher(seen) for teacher in teachers], dim=1)),
+        "channels last": lambda: judge(plain),
+        "compiled": lambda: judge(fused),
+    }
+
+
+def opening(root: Path) -> Ways:
+    """Opening a prepared data set's split; and drawing and reading one episode from it."""
+    prepare("glyphs", root=str(root))
+    split = open_split(root, "glyphs", "val")
+    episodes = RealEpisodes(split, split.normalisation, 5, 1, 15, 10**6, 0)
+    numbers = iter(range(10**6))
+    return {
+        "open a split": lambda: open_split(root, "glyphs", "val"),
+        "read an episode": lambda: episodes[next(numbers)],
+    }
+
+
+def main() -> None:
+    """Time, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that does not count")
+    parser.add_argument("--output", type=Path, default=RESULTS / "beside.json", help="the JSON file to write")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    machine = describe_machine() | {"torch": torch.__version__, "threads": arguments.threads}
+    clock = CLOCKS[arguments.clock]
+    console = Console(width=100, highlight=False)
+    with TemporaryDirectory() as folder:
+        parts = {
+            f"pre-training, {TEACHER_BATCHES} batches of {TEACHER_BATCH}": pretraining(),
+            f"judging {BATCH} images by 13 teachers": judging(),
+            f"student's step on {BATCH} images": student(),
+            "data": opening(Path(folder)),
+        }
+        seconds = {name: in_turn(ways, arguments.rounds, clock) for name, ways in parts.items()}
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("part", "way", "milliseconds", "plain / this"):
+        table.add_column(heading, justify="left" if heading in ("part", "way") else "right")
+    for part, taken in seconds.items():
+        faster = ratios(taken, "plain") if "plain" in taken else {}
+        for way, median in medians(taken).items():
+            table.add_row(part, way, f"{1000 * median:.1f}", f"{faster[way]:.2f}" if faster else "-")
+    console.print(
+        f"{headline(machine)}, {arguments.threads} thread(s), {arguments.rounds} rounds, {arguments.clock} time"
+    )
+    console.print(table)
+    write_result(arguments.output, {"machine": machine, "rounds": arguments.rounds, "seconds": seconds})
+
+
+if __name__ == "__main__":
+    main()
