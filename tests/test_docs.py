@@ -78,9 +78,10 @@ def desk(toy_data: Path, toy_pool: Path, tmp_path_factory: pytest.TempPathFactor
     shutil.copytree(toy_data / "pictures", folder / "pictures")
     for name, source in (("cat", "class00"), ("dog", "class01")):
         for place, numbers in (("support", (0, 1)), ("query", (2, 3))):
-            (folder / place / name).mkdir(parents=True)
+            pictures = folder / "runs" / "demo" / "pictures" / place / name
+            pictures.mkdir(parents=True)
             for number in numbers:
-                shutil.copy(toy_data / "pictures" / source / f"{number}.png", folder / place / name)
+                shutil.copy(toy_data / "pictures" / source / f"{number}.png", pictures)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for run in ("runs/demo", "runs/second"):
