@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 import pytest
 
-from purer_lightning.report import figures
+from purer_lightning.report import figures, spread
 from purer_lightning.report.curves import Curve
 from purer_lightning.report.runs import Run, read_run
 
@@ -18,7 +18,7 @@ def read(finished_run: Path) -> Run:
 
 
 def all_figures(runs: list[Run]) -> list[dict[str, Any]]:
-    drawn = [figures.curriculum(runs), figures.against_time(runs), figures.distribution([("a", 0, True, [0.2, 1.0])])]
+    drawn = [figures.curriculum(runs), figures.against_time(runs), spread.distribution([("a", 0, True, [0.2, 1.0])])]
     return [figure for figure in [*drawn, *(figures.inversion(runs, t) for t in figures.INVERSION_TERMS)] if figure]
 
 
@@ -39,7 +39,7 @@ def test_firings_are_where_their_count_grows_also_where_not_every_update_is_logg
 
 
 def test_a_histogram_counts_each_episode_in_the_bin_of_its_accuracy() -> None:
-    counts = figures.histogram([0.0, 0.6000000238418579, 0.8799999952316284, 0.99, 1.0, 1.0])
+    counts = spread.histogram([0.0, 0.6000000238418579, 0.8799999952316284, 0.99, 1.0, 1.0])
     assert sum(counts) == 6
     assert (counts[0], counts[15], counts[22], counts[24]) == (1, 1, 1, 3)
 
@@ -58,3 +58,21 @@ def test_an_axis_is_logarithmic_only_where_values_span_a_decade(read: Run) -> No
 def test_a_run_whose_images_stand_still_has_no_figure_of_the_inversion(read: Run) -> None:
     still = read._replace(curves={"curriculum/difficulty": read.curves["curriculum/difficulty"]})
     assert figures.inversion([still], "total") is None
+
+
+def test_many_firings_are_shown_as_a_rate(read: Run) -> None:
+    updates = list(range(1, 4001))
+    counts = Curve(updates, [float(max(update - 2000, 0)) for update in updates])
+    run = read._replace(curves={**read.curves, "curriculum/firings": counts})
+    figure = figures.curriculum([run, read])
+    go.Figure(json.loads(json.dumps(figure)))
+    (rate, _) = [trace for trace in figure["data"] if trace.get("yaxis") == "y2"]
+    assert rate["y"] == [0.0] * 50 + [100.0] * 50
+    assert rate["x"][-1] == 4000
+
+
+def test_a_figure_of_sixty_thousand_updates_stays_small(read: Run) -> None:
+    updates = list(range(1, 60_001))
+    curves = {key: Curve(updates, [float(update) for update in updates]) for key in read.curves}
+    figure = figures.curriculum([read._replace(curves=curves)])
+    assert max(len(trace["x"]) for trace in figure["data"] if "meta-val" not in trace["name"]) <= figures.POINTS

@@ -1,5 +1,6 @@
 """The report's curves as plotly's plain data; colours and fonts are the page's and follow its theme."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ Trace = dict[str, Any]
 COLOURS = 8  # the page has --run-0 to --run-7; further runs begin again and are dashed
 POINTS = 1200  # of a curve: more than there are pixels to show them
 WINDOWS = 30  # a moving mean is taken over this part of a curve
-BINS = 25  # of the histogram over 0 to 100 %
+MARKS = 60  # validations, above which marks and their bars would hide one another
+RUG = 300  # firings, above which single strokes would fill the panel: a rate says more
+RATE_BINS = 100  # of that rate
 INVERSION_TERMS = {
     "total": "all terms, weighted",
     "class": "cross-entropy of the teachers",
@@ -34,65 +37,70 @@ def colour(run: int) -> str:
 
 def curriculum(runs: Sequence[Run]) -> Figure:
     """Return difficulty, the switch's firings and the accuracies above one axis of updates."""
-    fires = [position for position, run in enumerate(runs) if firing_updates(run)]
-    traces = [_firings(runs[position], position, row, len(fires)) for row, position in enumerate(fires)]
+    traces: list[Trace] = []
     for position, run in enumerate(runs):
         traces += [*_difficulty(run, position), *_accuracies(run, position)]
     way = runs[0].setting("data.way", 5)
-    rows = max(len(fires), 1)
-    top = 0.45 + min(0.04 + 0.025 * rows, 0.2)
+    fired, title, rug = _firings(runs)
+    top = 0.45 + rug.pop("height")
     layout = {
         "height": 620,
         "hovermode": "x unified",
         "hoversubplots": "axis",
         "xaxis": _updates() | {"anchor": "y3"},
         "yaxis": {"domain": [top + 0.07, 0.96]},
-        "yaxis2": {
-            "domain": [0.45, top],
-            "range": [rows - 0.4, -0.6],
-            "showticklabels": False,
-            "showgrid": False,
-            "fixedrange": True,
-            "zeroline": False,
-        },
+        "yaxis2": rug | {"domain": [0.45, top], "zeroline": False},
         "yaxis3": {"domain": [0, 0.38], "ticksuffix": " %"},
         "annotations": [
             _panel("difficulty: outer loss of the images", 0.96),
-            _panel("the gradient switch fires" if fires else "the gradient switch never fires", top),
-            _panel("accuracy: meta-val (marks), pseudo (dotted)", 0.38),
+            _panel(title, top),
+            _panel("accuracy: meta-val (solid), pseudo (dotted)", 0.38),
         ],
         "shapes": [_guessing(way, "y3")],
     }
-    return {"data": _named(traces, runs), "layout": layout}
+    return {"data": _named([*fired, *traces], runs), "layout": layout}
 
 
 def _difficulty(run: Run, position: int) -> list[Trace]:
     curve = run.curves["curriculum/difficulty"]
     raw, mean = thinned(curve, POINTS), _smooth(curve)
     return [
-        _line(raw, position, hoverinfo="skip", opacity=0.3, line={"width": 1, "color": colour(position)}),
-        _line(mean, position, name=_called(run, "difficulty"), hovertemplate="%{y:.3f}"),
+        line_trace(raw, position, hoverinfo="skip", opacity=0.3, line={"width": 1, "color": colour(position)}),
+        line_trace(mean, position, name=_called(run, "difficulty"), hovertemplate="%{y:.3f}"),
     ]
 
 
-def _firings(run: Run, position: int, row: int, rows: int) -> Trace:
-    updates = firing_updates(run)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": updates,
-        "y": [row] * len(updates),
-        "yaxis": "y2",
-        "name": _called(run, "switch"),
-        "hovertemplate": "fired at %{x:,}",
-        "marker": {
-            "symbol": "line-ns-open",
-            "size": 14 if rows == 1 else 9,
-            "color": colour(position),
-            "line": {"width": 1.5},
-        },
-        "meta": {"run": position},
-    }
+def _firings(runs: Sequence[Run]) -> tuple[list[Trace], str, dict[str, Any]]:
+    """Return the traces of the firings, the panel's title and its axis: strokes, a row a run, or rates of many."""
+    updates = {position: fired for position, run in enumerate(runs) if (fired := firing_updates(run))}
+    if any(len(fired) > RUG for fired in updates.values()):
+        rates = [_rate(runs[position], position, fired) for position, fired in updates.items()]
+        return (
+            rates,
+            "firings of the gradient switch in 100 updates",
+            {"rangemode": "tozero", "nticks": 3, "height": 0.1},
+        )
+    rows = max(len(updates), 1)
+    axis = {"range": [rows - 0.4, -0.6], "showticklabels": False, "showgrid": False, "fixedrange": True}
+    strokes = [_strokes(runs[position], position, row, fired) for row, (position, fired) in enumerate(updates.items())]
+    title = "the gradient switch fires" if updates else "the gradient switch never fires"
+    return strokes, title, axis | {"height": min(0.04 + 0.025 * rows, 0.2)}
+
+
+def _strokes(run: Run, position: int, row: int, fired: list[int]) -> Trace:
+    marker = {"symbol": "line-ns-open", "size": 9, "color": colour(position), "line": {"width": 1.5}}
+    trace = line_trace(Curve(fired, [float(row)] * len(fired)), position, name=_called(run, "switch"))
+    return trace | {"mode": "markers", "marker": marker, "yaxis": "y2", "hovertemplate": "fired at %{x:,}"}
+
+
+def _rate(run: Run, position: int, fired: list[int]) -> Trace:
+    size = -(-run.updates // RATE_BINS)
+    starts = range(0, run.updates, size)
+    ends = [min(start + size, run.updates) for start in starts]
+    counts = Counter((update - 1) // size for update in fired)
+    per_update = [counts[bin_] / (end - start) for bin_, (start, end) in enumerate(zip(starts, ends, strict=True))]
+    rates = Curve(ends, [100 * rate for rate in per_update])
+    return line_trace(rates, position, name=_called(run, "firings in 100"), yaxis="y2", hovertemplate="%{y:.1f}")
 
 
 def firing_updates(run: Run) -> list[int]:
@@ -108,12 +116,17 @@ def _accuracies(run: Run, position: int) -> list[Trace]:
         pseudo = _smooth(run.curves["train/accuracy"])
         dotted = {"width": 1.5, "dash": "dot", "color": colour(position)}
         more = {"yaxis": "y3", "line": dotted, "opacity": 0.8, "hovertemplate": "%{y:.1f} %"}
-        traces.append(_line(_percent(pseudo), position, name=_called(run, "pseudo accuracy")) | more)
+        traces.append(line_trace(_percent(pseudo), position, name=_called(run, "pseudo accuracy")) | more)
     if "val/accuracy" in run.curves:
         found = _percent(run.curves["val/accuracy"])
-        marks = {"mode": "lines+markers", "marker": {"size": 6, "color": colour(position)}, "error_y": _error(run)}
+        marks: Trace = {
+            "mode": "lines+markers",
+            "marker": {"size": 6, "color": colour(position)},
+            "error_y": _error(run),
+        }
+        marks = marks if len(found.updates) <= MARKS else {}
         more = {"yaxis": "y3", "hovertemplate": "%{y:.1f} % at %{x:,}"}  # the nearest is shown, which may be far
-        traces.append(_line(found, position, name=_called(run, "meta-val accuracy")) | marks | more)
+        traces.append(line_trace(found, position, name=_called(run, "meta-val accuracy")) | marks | more)
     return traces
 
 
@@ -129,7 +142,7 @@ def inversion(runs: Sequence[Run], term: str) -> Figure | None:
     for position, run in enumerate(runs):
         if key in run.curves:
             raw = thinned(run.curves[key], POINTS)
-            traces.append(_line(raw, position, name=_called(run, term), hovertemplate="%{y:.4g}", line_width=1.6))
+            traces.append(line_trace(raw, position, name=_called(run, term), hovertemplate="%{y:.4g}", line_width=1.6))
     values = [value for trace in traces for value in trace["y"]]
     layout = {
         "height": 260,
@@ -146,7 +159,7 @@ def against_time(runs: Sequence[Run]) -> Figure | None:
     for position, run in enumerate(runs):
         if run.times:
             accuracies = [100 * moment.accuracy for moment in run.times]
-            trace = _line(Curve([], accuracies), position, name=run.name, mode="lines+markers")
+            trace = line_trace(Curve([], accuracies), position, name=run.name, mode="lines+markers")
             trace |= {"x": [moment.minutes for moment in run.times], "text": [f"{m.update:,}" for m in run.times]}
             bars = {"error_y": _error(run)} if len(_error(run)["array"]) == len(run.times) else {}
             traces.append(trace | bars | {"hovertemplate": "%{y:.1f} % after %{x:.1f} min, %{text} updates"})
@@ -159,41 +172,6 @@ def against_time(runs: Sequence[Run]) -> Figure | None:
     return {"data": traces, "layout": layout} if traces else None
 
 
-def distribution(by_name: Sequence[tuple[str, int, bool, Sequence[float]]]) -> Figure:
-    """Return the share of episodes by accuracy.
-
-    Args:
-        by_name: name, the run's position, whether to dash, and accuracies in 0 to 1.
-    """
-    traces: list[Trace] = []
-    runs = {position for _, position, _, _ in by_name}
-    edges = [100 * edge / BINS for edge in range(BINS)]
-    for name, position, dashed, accuracies in by_name:
-        counts = histogram(accuracies)
-        line = {"shape": "hvh", "width": 2, "color": colour(position), "dash": "dot" if dashed else "solid"}
-        curve = Curve([], [100 * count / len(accuracies) for count in counts])
-        trace = _line(curve, position, name=name, line=line, hovertemplate="%{y:.1f} % of the episodes")
-        traces.append(
-            trace
-            | {"x": [edge + 50 / BINS for edge in edges], "fill": "none" if dashed or len(runs) > 1 else "tozeroy"}
-        )
-    layout = {
-        "height": 320,
-        "hovermode": "x unified",
-        "xaxis": {"title": {"text": "accuracy in an episode"}, "ticksuffix": " %", "range": [0, 100], "dtick": 20},
-        "yaxis": {"ticksuffix": " %", "rangemode": "tozero", "title": {"text": "of the episodes"}},
-    }
-    return {"data": traces, "layout": layout}
-
-
-def histogram(accuracies: Sequence[float]) -> list[int]:
-    """Count accuracies, 0 to 1, in ``BINS`` bins; a bin has its lower edge, the last one both."""
-    counts = [0] * BINS
-    for accuracy in accuracies:
-        counts[min(int(accuracy * BINS + 1e-6), BINS - 1)] += 1  # 0.6 in float32 is a little more, or less
-    return counts
-
-
 def _decades(values: Sequence[float]) -> Mapping[str, Any]:
     """Return a logarithmic axis where values span more than one decade, which a linear one would press flat."""
     if values and min(values) > 0 and max(values) > 10 * min(values):
@@ -201,7 +179,8 @@ def _decades(values: Sequence[float]) -> Mapping[str, Any]:
     return {"nticks": 6, "exponentformat": "SI"}
 
 
-def _line(curve: Curve, position: int, line_width: float = 2.2, **more: Any) -> Trace:
+def line_trace(curve: Curve, position: int, line_width: float = 2.2, **more: Any) -> Trace:
+    """Return a curve in the colour of the run at ``position``, with ``more`` properties of plotly's scatter."""
     line = {"width": line_width, "color": colour(position), "dash": "solid" if position < COLOURS else "dash"}
     own = {"type": "scatter", "mode": "lines", "x": curve.updates, "y": curve.values, "line": line}
     return own | {"meta": {"run": position}} | more

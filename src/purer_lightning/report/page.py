@@ -102,7 +102,7 @@ def training(runs: Sequence[Run]) -> Html:
     label = "Curves over the meta-updates: difficulty, firings of the gradient switch, accuracies. " + " ".join(
         _in_short(run) for run in runs
     )
-    note = "Thin: each logged update. Bold and dotted: a moving mean. Bars at the marks: 95 % intervals."
+    note = "Thin: what was logged, or means of neighbours. Bold and dotted: moving means. Bars: 95 % intervals."
     if len({run.setting("model.objective.class_path") for run in runs}) > 1:
         note += " These runs minimise different losses, so their difficulties are not of one unit."
     parts = [plot("curriculum", figures.curriculum(runs), label, note)]

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from purer_lightning.metrics import Interval
-from purer_lightning.report.figures import distribution, run_class
+from purer_lightning.report.figures import run_class
 from purer_lightning.report.markup import Html, breakable, html, join, percent, plot, section, table, tag
 from purer_lightning.report.results import ICFIL, PLAIN, Result, Row, Task, by_task, paired
 from purer_lightning.report.runs import Run, spoken
+from purer_lightning.report.spread import distribution
 
 COLUMNS = ("method", "accuracy, %", "")
 WHISKER = (0, 120)  # width of a drawing of an interval, from guessing to the table's best
