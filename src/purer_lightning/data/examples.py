@@ -11,17 +11,18 @@ from purer_lightning.seeding import generator
 CLASSES, SUPPORT, QUERY = 5, 5, 20
 
 
-def write_examples(split: ImageSplit, folder: Path, seed: int) -> None:
+def write_examples(split: ImageSplit, folder: Path, seed: int, query: int = QUERY) -> None:
     """Write ``folder/support/<class>/<i>.png`` and ``folder/query/<class>/<i>.png``, of the same classes.
 
     Args:
-        split: of at least ``CLASSES`` classes with ``SUPPORT + QUERY`` pictures each.
+        split: of at least ``CLASSES`` classes with ``SUPPORT + query`` pictures each.
         folder: made where it is not there.
         seed: of the draw.
+        query: pictures of each class to be labelled.
     """
     rng = generator(seed, "example pictures")
     for position in torch.randperm(len(split.class_ids), generator=rng)[:CLASSES].tolist():
-        slots = torch.randperm(int(split.counts[position]), generator=rng)[: SUPPORT + QUERY]
+        slots = torch.randperm(int(split.counts[position]), generator=rng)[: SUPPORT + query]
         for part, chosen in (("support", slots[:SUPPORT]), ("query", slots[SUPPORT:])):
             place = folder / part / split.class_names[position].replace("/", "_")
             place.mkdir(parents=True, exist_ok=True)
