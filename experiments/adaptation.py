@@ -59,13 +59,17 @@ def classify(model: MetaModel, task: Task) -> AdaptedClassifier:
     return model.adapt(task.support, task.support_labels)
 
 
-def accuracies(model: MetaModel, tasks: Sequence[Task]) -> Tensor:
-    """Return one accuracy a task."""
-    found = []
-    for task in tasks:
-        answers = classify(model, task).logits(task.query).argmax(dim=1)
-        found.append((answers == task.query_labels).float().mean())
-    return torch.stack(found)
+def accuracies(model: MetaModel, tasks: Sequence[Task], **instead: Callable[..., Any]) -> Tensor:
+    """Return one accuracy a task, with other functions in place of those of these names in ``meta_model``."""
+    # The temperature changes no label and costs five adaptations.
+    changed = {"folds": lambda _: iter(()), **instead}
+    kept = {name: getattr(meta_model, name) for name in changed}
+    vars(meta_model).update(changed)
+    try:
+        answers = [classify(model, task).logits(task.query).argmax(dim=1) for task in tasks]
+    finally:
+        vars(meta_model).update(kept)
+    return torch.stack([(a == task.query_labels).float().mean() for a, task in zip(answers, tasks, strict=True)])
 
 
 def compared(*columns: Tensor) -> list[str]:
@@ -80,14 +84,9 @@ def with_settings(model: MetaModel, **changed: Any) -> MetaModel:
     return MetaModel(model.stored._replace(record=record), "the run")
 
 
-def shown_once(model: MetaModel, tasks: Sequence[Task]) -> Tensor:
-    """Return accuracies without repeating the pictures of small classes."""
-    kept = meta_model.repeated
-    meta_model.repeated = lambda labels: torch.arange(len(labels))
-    try:
-        return accuracies(model, tasks)
-    finally:
-        meta_model.repeated = kept
+def once(labels: Tensor) -> Tensor:
+    """Show every picture once, in place of ``repeated``."""
+    return torch.arange(len(labels))
 
 
 Start = Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -167,7 +166,7 @@ def report(maml_run: str, student_run: str, tasks: int = 100) -> None:
         f"Five classes with {', '.join(map(str, UNEQUAL))} pictures; those of small classes shown once, or repeated.\n"
     )
     unequal = [draw(split, UNEQUAL, number) for number in range(tasks)]
-    lines = [[n, *compared(shown_once(m, unequal), accuracies(m, unequal))] for n, m in models.items()]
+    lines = [[n, *compared(accuracies(m, unequal, repeated=once), accuracies(m, unequal))] for n, m in models.items()]
     print(markdown(["learner", "shown once", "repeated", "difference, paired"], lines), flush=True)
 
     print("\n## MAML with other numbers of classes\n\n5 pictures each; the head before the inner loop.\n")

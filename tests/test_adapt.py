@@ -115,8 +115,10 @@ def test_damaged_pictures_are_named_skipped_and_counted(
     (tmp_path / "support" / "airplane" / "0.png").write_bytes(b"damaged")
     for name in ("10.png", "11.png"):
         (tmp_path / "query" / "heart" / name).write_bytes(b"")
+    (tmp_path / "support" / "airplane" / "9.heic").touch()
     main(words)
     said = capsys.readouterr()
+    assert "has such a suffix: 1 files, such as '9.heic'" in said.err
     assert f"Skipped, for it cannot be read: {tmp_path / 'support' / 'airplane' / '0.png'} (not a picture" in said.err
     assert "1 of the support pictures could not be read" in said.err
     assert "2 of the query pictures could not be read" in said.err

@@ -14,6 +14,8 @@ from purer_lightning.data.own_pictures import (
     find_query,
     find_support,
     in_batches,
+    no_pictures,
+    printable,
     read_pictures,
     without_pictures,
 )
@@ -72,6 +74,8 @@ def adapt(
     asked = find_query(query) if query else []
     model = load(ckpt_path, batchnorm=batchnorm, pool=pool, learner=import_learner(learner) if learner else None)
     log = Console(stderr=True, soft_wrap=True)
+    for folder in filter(Path.is_dir, map(Path, [support, *(query or [])])):
+        report_left_out(no_pictures(folder), folder, log)
     shown, classifier = learn(model, classes, Path(support), log, icfil=icfil, seed=seed)
     predictions = label(classifier, asked, {picture.path.resolve() for picture in shown}, log)
     for file in exports:
@@ -119,7 +123,7 @@ def label(
     predictions: list[Prediction] = []
     skipped: list[str] = []
     batch = len(asked) if classifier.learner.batchnorm == "transductive" else BATCH
-    with Progress(console=log, transient=True) as progress:
+    with Progress(console=log, transient=True, disable=not log.is_terminal) as progress:
         task = progress.add_task("Labelling", total=len(asked))
         for pictures in in_batches(asked, batch):
             kept, images, unread = read_pictures(pictures, record.image_size, record.channels)
@@ -141,6 +145,17 @@ def report_skipped(skipped: Sequence[str], what: str, log: Console) -> None:
         log.print(f"Skipped, for it cannot be read: {path}", markup=False, highlight=False)
     if skipped:
         log.print(f"{len(skipped)} of the {what} pictures could not be read and were skipped.", highlight=False)
+
+
+def report_left_out(files: Sequence[Path], folder: Path, log: Console) -> None:
+    """Say how many files were no pictures by their suffix, so that nobody's .heic are missed in silence."""
+    if files:
+        log.print(
+            f"Left out of '{printable(folder)}', for no picture has such a suffix: {len(files)} files, "
+            f"such as '{printable(files[0].name)}'.",
+            markup=False,
+            highlight=False,
+        )
 
 
 def check_writable(files: Sequence[Path]) -> None:

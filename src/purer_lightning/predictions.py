@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from purer_lightning.classifier import AdaptedClassifier
-from purer_lightning.data.own_pictures import OwnPicture
+from purer_lightning.data.own_pictures import OwnPicture, printable
 from purer_lightning.files import replacing
 
 COLUMNS = ("picture", "label", "probability", "folder")
@@ -91,7 +91,7 @@ def show(
     for name in classifier.class_names:
         share = f"{right[name]} of {asked[name]}" if asked[name] else ""
         row = [
-            escape(name),
+            escape(printable(name)),
             str(support[name]),
             *([str(predicted[name])] if predictions else []),
             *([share] if known else []),
@@ -106,4 +106,4 @@ def show(
             highlight=False,
         )
     for file in written:
-        console.print(f"Written: {file}", highlight=False, markup=False)
+        console.print(f"Written: {printable(file)}", highlight=False, markup=False)

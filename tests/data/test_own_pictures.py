@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 from trees import png
 
-from purer_lightning.data.own_pictures import find_query, find_support, in_batches, read_pictures
+from purer_lightning.data.own_pictures import (
+    find_query,
+    find_support,
+    in_batches,
+    no_pictures,
+    printable,
+    read_pictures,
+)
 from purer_lightning.errors import PurerError
 
 # Each writes a picture whose left half is dark and whose right half is light.
@@ -145,3 +152,14 @@ def test_batches_are_consecutive_and_whole(tmp_path: Path) -> None:
     found = find_query([str(tmp_path)])
     assert [own.path.stem for batch in in_batches(found, 2) for own in batch] == list("01234")
     assert [len(batch) for batch in in_batches(found, 2)] == [2, 2, 1]
+
+
+def test_files_that_are_no_pictures_by_suffix_are_found_but_for_hidden_ones(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.heic", "notes.txt", ".DS_Store", ".hidden/3.heic", "__MACOSX/4.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in no_pictures(tmp_path)] == ["cat/2.heic", "notes.txt"]
+
+
+def test_a_name_that_is_not_unicode_can_be_printed() -> None:
+    assert printable(Path("cat/\udcff.png")) == "cat/?.png"

@@ -106,7 +106,7 @@ def read_pictures(found: Sequence[OwnPicture], size: int, channels: int) -> Read
             pixels.append(to_pixels(own.picture.load(), size, channels))
             kept.append(own)
         except UNREADABLE as error:
-            skipped.append(f"{own.path} ({reason(error)})")
+            skipped.append(f"{printable(own.path)} ({reason(error)})")
     return ReadPictures(kept, torch.from_numpy(np.stack(pixels)) if pixels else None, skipped)
 
 
@@ -114,6 +114,13 @@ def reason(error: Exception) -> str:
     """Return why a picture cannot be read, short and without the addresses that Pillow's own sentence holds."""
     said = str(error)
     return "not a picture, or of a kind that Pillow does not know" if "cannot identify" in said else said
+
+
+def no_pictures(folder: Path) -> list[Path]:
+    """Return the files below a folder that are no pictures by their suffix, such as .heic; hidden ones left out."""
+    pictures = {own.path for own in _below(folder, None)}
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file not in pictures)
+    return [file for file in files if all(map(_is_visible, (file, *file.relative_to(folder).parents)))]
 
 
 def in_batches(found: Sequence[OwnPicture], batch: int) -> Iterator[Sequence[OwnPicture]]:
@@ -134,5 +141,10 @@ def _below(folder: Path, name: str | None) -> list[OwnPicture]:
         ]
 
 
-def _is_visible(folder: Path) -> bool:
-    return not folder.name.startswith(".") and folder.name != "__MACOSX"
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".") and path.name != "__MACOSX"
+
+
+def printable(path: Path | str) -> str:
+    """Return a file's name for the screen, with a mark where it is not valid Unicode."""
+    return str(path).encode(errors="replace").decode()
