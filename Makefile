@@ -4,10 +4,10 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench real tables learn2learn wheel
+.PHONY: help demo test check docs bench real tables learn2learn test-slurm wheel
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 demo: .venv/.installed ## install what is needed into .venv, then run the main job on embedded data (no download of data)
 	$(BIN)/purer demo
@@ -50,6 +50,11 @@ learn2learn: .venv/.installed ## build learn2learn from its source distribution 
 	    --config-settings=--global-option=build_ext --wheel-dir "$$folder" learn2learn==0.2.0 \
 	  && $(BIN)/python -m pip install --quiet --no-deps "$$folder"/learn2learn-*.whl
 	$(BIN)/python -m pytest tests/learners/test_learn2learn.py
+
+test-slurm: .venv/.installed ## the tests under a real Slurm of this machine alone; installs it on Debian, where root runs this
+	@command -v slurmctld slurmd munged >/dev/null 2>&1 \
+	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
+	$(BIN)/python -m pytest tests/slurm
 
 wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder
 	rm -rf dist

@@ -11,6 +11,7 @@ from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import Learner
 
 FOLDER = "checkpoints"  # within a run folder
+SETTINGS = "settings"  # under which a checkpoint holds those of its run
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
 WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints
 

@@ -2,12 +2,14 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.slurm import check_start
 
 # What a user wants to do -> the words of a command -> (one line of help, module, function).
 Command = tuple[str, str, str]
@@ -90,6 +92,8 @@ def _unknown(name: str, near: str) -> PurerError:
 
 
 def _start(commands: dict[str, Command], name: list[str], rest: list[str]) -> None:
+    if name[0] in TRAINER_COMMANDS:
+        check_start(os.environ)
     _, module, function = commands[" ".join(name)]
     _run(" ".join(["purer", *name]), getattr(importlib.import_module(module), function), [name[-1], *rest])
 

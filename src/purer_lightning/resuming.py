@@ -1,19 +1,21 @@
 """What ``purer fit`` goes on from, and what it says about that."""
 
+import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.checkpoints import FOLDER, LAST, WORDS, Found, last_checkpoint, read_checkpoint
+from purer_lightning.callbacks.preemption import Interrupted
+from purer_lightning.checkpoints import FOLDER, LAST, SETTINGS, WORDS, Found, last_checkpoint, read_checkpoint
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.slurm import is_job, requeue
 
-SETTINGS = "settings"  # under which a checkpoint holds those of its run
-ABSENT = object()
 # What says where a run is and how it is begun or watched, or follows from other settings.
 NOT_COMPARED = (
     *("run", "config", "ckpt_path", "weights_only", "data.seed", "model.seed", "evaluation", "wandb", "gallery"),
@@ -81,7 +83,7 @@ def _flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Say which settings of a run that goes on are not those of the checkpoint's, and that they win.
+    """Say which settings of a run that goes on are not the checkpoint's, and that they win; or that it is done.
 
     Args:
         checkpoint: its content; older ones say no settings.
@@ -96,3 +98,28 @@ def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) 
     if lines:
         said = "1 setting is not" if len(lines) == 1 else f"{len(lines)} settings are not"
         say("\n".join([f"{said} as in the checkpoint's run; the command line wins:", *lines]))
+    done, wanted = checkpoint.get("global_step", 0), settings["trainer.max_steps"]
+    if done >= wanted > 0:
+        say(
+            f"The run has made {done} updates of {wanted}, so none is left; raise trainer.max_steps to train on, or "
+            "name another folder with --run for a new run."
+        )
+
+
+def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
+    """Say how a run that was told to stop goes on, put its job of Slurm back into the queue, and end this process.
+
+    SIGUSR1 is what a job is sent before its time is over. After SIGTERM Slurm does itself what is to be done: it puts
+    a preempted job back into the queue, and a cancelled one not.
+
+    Args:
+        stop: what has ended the run.
+        words: of the command line; a job comes back only if they let it go on.
+    """
+    if getattr(rank_zero_only, "rank", 0) in (0, None):
+        how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
+        if stop.number == signal.SIGUSR1 and is_job(os.environ):
+            goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
+            how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
+        say(f"Stopped by {signal.Signals(stop.number).name} after update {stop.updates}, which is saved. {how}")
+    sys.exit(128 + stop.number)  # as a shell says that a signal has ended a process

@@ -14,8 +14,9 @@ def run_folder(config: Any) -> Path:
     """Return the run folder: --run, or that of the checkpoint's run, or runs/<name of the last configuration file>."""
     checkpoint = config.get("ckpt_path")
     of_checkpoint = Path(checkpoint).parent.parent if checkpoint and Path(checkpoint).parent.name == FOLDER else None
-    configs = config.get("config") or []
-    by_name = Path("runs") / (Path(str(configs[-1])).stem if configs else "default")
+    # A machine's configuration says where a run is made and not what it is.
+    configs = [path for path in map(Path, map(str, config.get("config") or [])) if path.parent.name != "machine"]
+    by_name = Path("runs") / (configs[-1].stem if configs else "default")
     return Path(config.run) if config.run else of_checkpoint or by_name
 
 
@@ -26,6 +27,12 @@ def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
         PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
             into one that holds results.
     """
+    stale = sorted((run if subcommand == "fit" else run / subcommand).glob("hpc_ckpt_*.ckpt"))
+    if stale:
+        raise PurerError(
+            f"'{stale[-1]}' is no checkpoint of purer fit, but under Slurm Lightning would go on from it unasked; "
+            f"remove it, or name another folder with --run."
+        )
     if subcommand != "fit":
         if (run / subcommand / "results.json").exists():
             raise PurerError(

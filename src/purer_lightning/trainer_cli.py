@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.calibration import CalibrationSettings
@@ -25,6 +27,7 @@ from purer_lightning.callbacks import (
     SynthesisCallback,
 )
 from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO
+from purer_lightning.callbacks.preemption import Interrupted, handlers_kept
 from purer_lightning.callbacks.progress import with_progress
 from purer_lightning.checkpoints import FOLDER
 from purer_lightning.csv_log import CsvLog
@@ -32,8 +35,9 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.resuming import find_checkpoint, say_differences, settings_of
+from purer_lightning.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
 from purer_lightning.run_folder import make_writable, output_folder, run_folder
+from purer_lightning.slurm import check_tasks, device_count
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 
@@ -107,6 +111,8 @@ class PurerCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made that writes into it."""
         config = self.config[self.subcommand]
+        devices = device_count(config.trainer.devices, config.trainer.accelerator)
+        check_tasks(os.environ, devices, config.trainer.num_nodes)
         run, subcommand = run_folder(config), str(self.subcommand)
         folder = output_folder(run, subcommand, goes_on=bool(config.get("ckpt_path")))
         checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
@@ -184,14 +190,19 @@ def run(args: list[str]) -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
     try:
-        PurerCLI(
-            PurerModule,
-            PseudoEpisodeDataModule,
-            args=args,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"exit_on_error": False},
-        )
+        with handlers_kept():
+            PurerCLI(
+                PurerModule,
+                PseudoEpisodeDataModule,
+                args=args,
+                seed_everything_default=0,
+                trainer_defaults=TRAINER_DEFAULTS,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"exit_on_error": False},
+            )
+    except Interrupted as stop:
+        end_interrupted(stop, args)
+    except SIGTERMException:
+        raise PurerError("Stopped by SIGTERM before the first update; nothing is lost.") from None
     except MisconfigurationException as error:
         raise PurerError(f"These settings of trainer do not go together or not with this machine: {error}") from error

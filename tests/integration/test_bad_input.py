@@ -161,3 +161,8 @@ def test_a_pool_for_another_image_size_than_the_data_is_refused(
     sentence = complaint(capsys, [*toy, "--data.dataset", "large", "--data.root", str(tmp_path)])
     assert "3 x 16 x 16" in sentence
     assert "3 x 20 x 20" in sentence
+
+
+def test_outside_of_a_job_nothing_is_said_of_srun(toy: list[str], recwarn: pytest.WarningsRecorder) -> None:
+    main([*toy, "--trainer.enable_progress_bar", "false"])
+    assert not [str(warning.message) for warning in recwarn if "srun" in str(warning.message)]

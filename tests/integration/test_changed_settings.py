@@ -48,13 +48,16 @@ def test_settings_that_differ_are_listed_and_the_command_lines_win(
         assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "1", "2", "3", "3"]
 
 
-def test_a_run_that_goes_on_with_its_own_settings_says_nothing(
+def test_a_finished_run_says_that_nothing_is_left_and_no_difference(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(words)
     said(capsys)
     main(words)
-    assert said(capsys) == []
+    assert said(capsys) == [
+        "purer: The run has made 2 updates of 2, so none is left; raise trainer.max_steps to train on, or name another "
+        "folder with --run for a new run."
+    ]
 
 
 def test_what_cannot_change_is_refused_after_the_list(

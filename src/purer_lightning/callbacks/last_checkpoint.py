@@ -1,6 +1,7 @@
 """LastCheckpoint: what a run goes on from, as though nothing had happened."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST
+from purer_lightning.callbacks.preemption import SIGNALS, Interrupted, StopRequest, largest_of_ranks
+from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS
 from purer_lightning.csv_log import CsvLog
 from purer_lightning.files import remove_leftovers, replacing
 from purer_lightning.report.gallery import SHEETS
-from purer_lightning.resuming import SETTINGS
 
 
 class LastCheckpoint(Checkpoint):
@@ -23,6 +24,8 @@ class LastCheckpoint(Checkpoint):
 
     A run that is killed and goes on from there ends with the same bits, since all that is drawn comes from the number
     of the update and all that has a history is in the checkpoint. What it had logged after the checkpoint is dropped.
+
+    SIGUSR1, SIGTERM and Ctrl-C are obeyed at the end of an update: the run saves and ends with ``Interrupted``.
 
     Args:
         every_minutes: save within an epoch, too, where the last time is so many minutes ago.
@@ -35,6 +38,13 @@ class LastCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self.settings: dict[str, Any] = {}
         self._saved_at = 0.0
+        self._stop = StopRequest()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listen to the signals before training begins, too, but for Ctrl-C: there is nothing to be saved yet."""
+        del trainer, pl_module
+        if stage == "fit":
+            self._stop.listen(signal.SIGUSR1, signal.SIGTERM)
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,9 +55,10 @@ class LastCheckpoint(Checkpoint):
             remove_leftovers(folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop what was logged after the checkpoint."""
+        """Drop what was logged after the checkpoint; take the signals back that Lightning has come to handle."""
         del pl_module
         self._saved_at = time.monotonic()
+        self._stop.listen(*SIGNALS)
         for logger in trainer.loggers:
             if isinstance(logger, CsvLog):
                 logger.cut(trainer.global_step)
@@ -69,13 +80,21 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_last_batch:
             return
         is_time = time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        if trainer.strategy.reduce_boolean_decision(is_time, all=False):  # clocks differ between ranks
+        wanted = largest_of_ranks(trainer, self._stop.number or int(is_time))  # SIGUSR1 and the like are above 1
+        if wanted:
             self.save(trainer)
+        self._end_if_told(trainer, wanted)
+
+    def _end_if_told(self, trainer: Trainer, wanted: int) -> None:
+        if wanted > 1:
+            raise Interrupted(wanted, trainer.global_step, trainer.default_root_dir)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; the best checkpoint's callback comes before this one, so what it has found out is saved, too."""
         del pl_module
         self.save(trainer)
+        if trainer.global_step < trainer.max_steps or trainer.max_steps < 0:
+            self._end_if_told(trainer, largest_of_ranks(trainer, self._stop.number))
 
     def save(self, trainer: Trainer) -> None:
         """Save last.ckpt, on all ranks at once.
