@@ -66,6 +66,22 @@ def test_the_difference_to_a_baseline_is_paired(run: Path) -> None:
     assert f"{100 * mean:+.2f} ±".replace("-", "\N{MINUS SIGN}") in shown(report(str(run)))
 
 
+def test_the_verdict_names_the_best_its_episodes_and_the_best_baseline(run: Path) -> None:
+    def score(folder: str, accuracies: list[float]) -> None:
+        lines = [f"{episode},{accuracy}" for episode, accuracy in enumerate(accuracies)]
+        (run / folder / "episodes.csv").write_text("\n".join(["episode,plain", *lines]) + "\n")
+
+    score("test", [0.5, 0.7, 0.6])
+    score("random_start/test", [0.3, 0.5, 0.4, 0.9])
+    said = shown(report(str(run)))
+    assert "On 3 tasks of 3 unseen classes of toy with 1 picture a class, eci gets 60.0 ± 11.3 %" in said
+    assert "The baseline, random_start, gets 52.5 ± 25.8 % : eci is above it by 20.0 ± 0.0 points" in said
+    score("random_start/test", [0.6, 0.6, 0.6])
+    assert "eci is not told apart from it (a difference of 0.0 ± 11.3 points" in shown(report(str(run)))
+    score("random_start/test", [0.9, 0.9, 0.9])
+    assert "eci is below it by 30.0 ± 11.3 points" in shown(report(str(run)))
+
+
 def test_nothing_from_a_file_can_become_markup(run: Path) -> None:
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("dataset: toy", "dataset: \"toy</script><img src=x onerror='1'>\""))

@@ -19,7 +19,7 @@ def overview(runs: Sequence[Run]) -> Html:
             differs = len(set(said)) > 1
             marked = Html("{} <abbr title='the runs differ in this'>≠</abbr>").format(name) if differs else name
             rows.append([Html(marked), *[cell or "not known" for cell in said]])
-    head = ["", *[run_name(run, position) for position, run in enumerate(runs)]]
+    head = ["setting", *[run_name(run, position) for position, run in enumerate(runs)]]
     configs = [
         details(f"The whole configuration of {run.name}", tag("pre", run.config_text, tabindex="0")) for run in runs
     ]

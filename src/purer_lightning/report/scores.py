@@ -10,7 +10,7 @@ from purer_lightning.report.results import ICFIL, PLAIN, Result, Row, Task, by_t
 from purer_lightning.report.runs import Run, spoken
 from purer_lightning.report.spread import distribution
 
-COLUMNS = ("method", "accuracy, %", "")
+COLUMNS = ("method", "accuracy, %", "from guessing to the best")
 WHISKER = (0, 120)  # width of a drawing of an interval, from guessing to the table's best
 
 
@@ -53,13 +53,14 @@ def _mean(row: Row) -> float:
 
 def _verdict(task: Task, own: Sequence[Row], baselines: Sequence[Row]) -> list[object]:
     shots = "1 picture" if task.shot == 1 else f"{task.shot} pictures"
-    count, mine = len(own[0].result.accuracies[PLAIN]), max(own, key=_mean)
+    mine = max(own, key=_mean)
+    count = len(mine.result.accuracies[mine.method])
     told = (
         f"the best of these, {mine.title}, gets" if len({row.result.run for row in own}) > 1 else f"{mine.title} gets"
     )
     said: list[object] = [
         f"On {count:,} tasks of {task.way} unseen classes of {task.dataset} with {shots} a class, {told} ",
-        join([_plus_minus(mine), f" of the queries right; guessing, {percent(1 / task.way, 0)} %."]),
+        join([_plus_minus(mine), f" of the queries right; guessing, {percent(1 / task.way, 0)}\N{NO-BREAK SPACE}%."]),
     ]
     if not baselines:
         return [*said, " No baseline was scored on these tasks: test one before you judge the figure."]
