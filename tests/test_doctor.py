@@ -87,13 +87,13 @@ def test_a_package_that_cannot_be_imported_stops_with_its_cause(
         ({}, ""),
         ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "purer", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}, ""),
         ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "1"}, ""),
-        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "2"}, "--job-name"),
-        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "purer", "SLURM_NTASKS": "2"}, "start it with srun"),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}, "--job-name"),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "purer", "SLURM_NTASKS": "2"}, "put srun before the command"),
     ],
 )
 def test_a_slurm_job_that_lightning_would_not_see_is_a_problem(environment: dict[str, str], wrong: str) -> None:
     found = [finding for finding in slurm_findings(environment, nothing) if finding.state in WORSE]
-    assert [wrong in finding.remedy for finding in found] == ([True] if wrong else [])
+    assert [wrong in finding.text for finding in found] == ([True] if wrong else [])
 
 
 def test_a_missing_folder_is_said_with_its_reason(tmp_path: Path) -> None:

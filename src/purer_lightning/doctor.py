@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError
+from purer_lightning.slurm import check_start, is_job
 
 # A "note" is worth knowing, a "problem" spoils something, and with one that "stops" the main job cannot be done.
 State = Literal["ok", "note", "problem", "stops"]
@@ -161,19 +162,17 @@ def wandb_findings() -> Iterator[Finding]:
 
 
 def slurm_findings(environment: Mapping[str, str], which: Callable[[str], Any]) -> Iterator[Finding]:
-    """Say where we are in a Slurm cluster, and whether Lightning will see it (it goes by these variables)."""
-    if "SLURM_JOB_ID" not in environment:
+    """Say whether this is a job of Slurm, and whether a run would be refused as this process was started."""
+    if not is_job(environment):
         there = "a cluster is here, but this is no job of it" if which("srun") else "none here"
         yield Finding("Slurm", "ok", there)
         return
-    name, tasks = environment.get("SLURM_JOB_NAME", ""), int(environment.get("SLURM_NTASKS", "1"))
+    name, tasks = environment.get("SLURM_JOB_NAME", ""), environment.get("SLURM_NTASKS", "1")
     yield Finding("Slurm", "ok", f"job {environment['SLURM_JOB_ID']} ('{name}') of {tasks} tasks")
-    if tasks > 1 and name in ("bash", "interactive"):
-        remedy = "every task would start a run of its own; give the step another name: srun --job-name purer ..."
-        yield Finding("Slurm", "problem", f"the job's name is '{name}', which Lightning takes for interactive", remedy)
-    elif tasks > 1 and "SLURM_STEP_ID" not in environment:
-        remedy = "a run would wait for the other tasks for ever; start it with srun"
-        yield Finding("Slurm", "problem", "this process was not started by srun", remedy)
+    try:
+        check_start(environment)
+    except PurerError as error:
+        yield Finding("Slurm", "problem", str(error))
 
 
 def compiler_findings() -> Iterator[Finding]:
