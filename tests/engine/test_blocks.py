@@ -22,10 +22,12 @@ def assert_same(ours: object, theirs: object) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-def network(size: int = 16, *, running: bool, dtype: torch.dtype = torch.float64, channels: int = 3) -> nn.Module:
+def network(
+    size: int = 16, *, running: bool, dtype: torch.dtype = torch.float64, channels: int = 3, width: int = 5
+) -> nn.Module:
     """Return a narrow Conv4 whose BatchNorm has scales of both signs and statistics that are no round numbers."""
     torch.manual_seed(0)
-    made = NetworkSpec("conv4", 3, channels, size, {"width": 5}).build(running_statistics=running).to(dtype)
+    made = NetworkSpec("conv4", 3, channels, size, {"width": width}).build(running_statistics=running).to(dtype)
     with torch.no_grad():
         for name, value in [*made.named_parameters(), *made.named_buffers()]:
             if value.is_floating_point() and ".1." in name:
@@ -165,15 +167,17 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 5])
-def test_gradients_of_images_of_few_channels_agree(channels: int) -> None:
-    plain = network(running=True, channels=channels)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("size", "width"), [(16, 8), (21, 16), (16, 6)])  # the last is none for the kernel
+def test_gradients_of_images_of_few_channels_agree(channels: int, size: int, width: int) -> None:
+    plain = network(size, running=True, channels=channels, width=width)
     fused = fuse(copy.deepcopy(plain))
     found = []
     for made in (plain, fused):
-        leaf = images(channels=channels).requires_grad_()
+        leaf = images(size=size, channels=channels).requires_grad_()
+        once = gradients(loss_of(made, leaf, statistics=True), [leaf, *made.parameters()])
         first = gradients(loss_of(made, leaf, statistics=True), [leaf, *made.parameters()], again=True)
-        found.append((*first, *gradients(first[0].square().sum(), [leaf])))
+        found.append((*once, *first, *gradients(first[0].square().sum(), [leaf])))
     assert_same(found[1], found[0])
 
 

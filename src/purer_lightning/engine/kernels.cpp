@@ -178,6 +178,57 @@ void backward(const Real* x, const Real* gradient, const uint8_t* place, const R
       }
 }
 
+// The sum of a vector's lanes, halves onto halves, which takes fewer steps than one lane after the other.
+template <typename Real, int LANES>
+Real added_up(const Real* lanes) {
+  if constexpr (LANES == 1) {
+    return lanes[0];
+  } else {
+    Real half[LANES / 2];
+    for (int lane = 0; lane < LANES / 2; ++lane) half[lane] = lanes[lane] + lanes[lane + LANES / 2];
+    return added_up<Real, LANES / 2>(half);
+  }
+}
+
+// The gradient of a 3x3 convolution with padding 1 with respect to images of K channels. A library's kernels work on 16
+// outputs at once, of which K are wanted; here the vectors run over the filters, and two pixels share each weight.
+template <typename Real, int K>
+void image_gradient(const Real* gradient, const Real* weight, int64_t images, int64_t height, int64_t width,
+                    int64_t filters, Real* out, int threads) {
+  constexpr int LANES = 64 / sizeof(Real);
+  typedef Real Vector __attribute__((vector_size(64), aligned(sizeof(Real)), may_alias));
+  const int64_t parts = filters / LANES;
+  const std::vector<Real> zeros(filters);
+  const Vector* weights = reinterpret_cast<const Vector*>(weight);  // by row, column, image channel, filter
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t line = 0; line < images * height; ++line) {
+    const int64_t image = line / height, row = line % height;
+    for (int64_t column = 0; column < width; column += 2) {
+      Vector left[K] = {}, right[K] = {};
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t j = 0; j < 3; ++j) {
+          const int64_t y = row + 1 - i, x = column + 1 - j;
+          const Real* at = gradient + ((image * height + y) * width + x) * filters;
+          const bool inside = y >= 0 && y < height;
+          const Vector* here = reinterpret_cast<const Vector*>(inside && x >= 0 && x < width ? at : zeros.data());
+          const Vector* next =
+              reinterpret_cast<const Vector*>(inside && x + 1 >= 0 && x + 1 < width ? at + filters : zeros.data());
+          const Vector* tap = weights + (3 * i + j) * K * parts;
+          for (int64_t part = 0; part < parts; ++part)
+            for (int k = 0; k < K; ++k) {
+              left[k] += here[part] * tap[k * parts + part];
+              right[k] += next[part] * tap[k * parts + part];
+            }
+        }
+      Real* to = out + (line * width + column) * K;
+      for (int k = 0; k < K; ++k) {
+        to[k] = added_up<Real, LANES>(reinterpret_cast<const Real*>(&left[k]));
+        if (column + 1 < width) to[K + k] = added_up<Real, LANES>(reinterpret_cast<const Real*>(&right[k]));
+      }
+    }
+  }
+}
+
 // The squares of four differences between neighbours, summed over a plane: along a row, along a column, both diagonals.
 template <typename Real>
 void add_variation(const Real* x, int64_t height, int64_t width, double* sums) {
@@ -211,47 +262,41 @@ void variation(const Real* x, int64_t planes, int64_t height, int64_t width, dou
     add_variation(x + plane * height * width, height, width, sums + 4 * plane);
 }
 
-// Adds the gradient of the weighted differences between one row and the next to both.
-template <typename Real>
-void spread_variation(const Real* here, const Real* below, const Real* weights, int64_t width, Real* out, Real* under) {
-  const int64_t last = width - 1;
-#pragma omp simd
-  for (int64_t i = 0; i < width; ++i) {
-    const Real difference = weights[1] * (below[i] - here[i]);
-    out[i] -= difference;
-    under[i] += difference;
-  }
-#pragma omp simd
-  for (int64_t i = 0; i < last; ++i) {
-    const Real falling = weights[2] * (below[i + 1] - here[i]);
-    out[i] -= falling;
-    under[i + 1] += falling;
-  }
-#pragma omp simd
-  for (int64_t i = 0; i < last; ++i) {
-    const Real rising = weights[3] * (below[i] - here[i + 1]);
-    out[i + 1] -= rising;
-    under[i] += rising;
-  }
-}
-
-// out, zero at first, += the gradient of sum_k weights[k] / 2 * (sum of squares k).
+// out = the gradient of sum_k weights[k] / 2 * (sum of squares k): each pixel gathers from its eight neighbours, of which
+// those beyond the border are replaced by itself and so add nothing.
 template <typename Real>
 void variation_gradient(const Real* x, const Real* weights, int64_t planes, int64_t height, int64_t width, Real* out,
                         int threads) {
+  const Real across = weights[0], down = weights[1], falling = weights[2], rising = weights[3];
   const int64_t last = width - 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t plane = 0; plane < planes; ++plane)
-    for (int64_t row = 0; row < height; ++row) {
-      const Real* here = x + (plane * height + row) * width;
-      Real* to = out + (plane * height + row) * width;
-      for (int64_t i = 0; i < last; ++i) {
-        const Real across = weights[0] * (here[i + 1] - here[i]);
-        to[i] -= across;
-        to[i + 1] += across;
-      }
-      if (row + 1 < height) spread_variation(here, here + width, weights, width, to, to + width);
+  for (int64_t line = 0; line < planes * height; ++line) {
+    const int64_t row = line % height;
+    const Real* here = x + line * width;
+    const Real* above = here - width;
+    const Real* below = here + width;
+    const Real top = row > 0 ? 1 : 0, bottom = row + 1 < height ? 1 : 0;
+    if (row == 0) above = here;
+    if (row + 1 == height) below = here;
+    Real* to = out + line * width;
+    const auto sides = [&](int64_t i, Real left, Real right) {
+      const int64_t before = left ? i - 1 : i, after = right ? i + 1 : i;
+      const Real own = here[i];
+      return across * (left * (own - here[before]) + right * (own - here[after])) +
+             down * (top * (own - above[i]) + bottom * (own - below[i])) +
+             falling * (top * left * (own - above[before]) + bottom * right * (own - below[after])) +
+             rising * (top * right * (own - above[after]) + bottom * left * (own - below[before]));
+    };
+    to[0] = sides(0, 0, last > 0 ? 1 : 0);
+#pragma omp simd
+    for (int64_t i = 1; i < last; ++i) {
+      const Real own = here[i];
+      to[i] = across * (2 * own - here[i - 1] - here[i + 1]) + down * (top * (own - above[i]) + bottom * (own - below[i])) +
+              falling * (top * (own - above[i - 1]) + bottom * (own - below[i + 1])) +
+              rising * (top * (own - above[i + 1]) + bottom * (own - below[i - 1]));
     }
+    if (last > 0) to[last] = sides(last, 1, 0);
+  }
 }
 
 // Mean and biased variance by channel from the sums of `moments`.
@@ -370,6 +415,14 @@ void block_gradient(const Real* x, const Real* gradient, const uint8_t* place, c
                                     const Real* slope, const Real* offset, int64_t images, int64_t height,             \
                                     int64_t width, int64_t channels, Real* out, int threads) {                         \
     backward(x, gradient, place, scale, slope, offset, images, height, width, channels, out, threads);                 \
+  }                                                                                                                    \
+  extern "C" void image_gradient_##suffix(const Real* gradient, const Real* weight, int64_t images, int64_t height,     \
+                                          int64_t width, int64_t filters, int64_t channels, Real* out, int threads) {  \
+    auto chosen_kernel = channels == 1   ? image_gradient<Real, 1>                                                     \
+                         : channels == 2 ? image_gradient<Real, 2>                                                     \
+                         : channels == 3 ? image_gradient<Real, 3>                                                     \
+                                         : image_gradient<Real, 4>;                                                    \
+    chosen_kernel(gradient, weight, images, height, width, filters, out, threads);                                     \
   }                                                                                                                    \
   extern "C" void variation_##suffix(const Real* x, int64_t planes, int64_t height, int64_t width, double* sums,       \
                                      int threads) {                                                                    \

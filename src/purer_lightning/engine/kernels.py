@@ -138,6 +138,27 @@ def scattered(gradient: Tensor, place: Tensor, shape: torch.Size) -> Tensor:
     return result
 
 
+def has_image_gradient(gradient: Tensor, channels: int) -> bool:
+    """Whether ``image_gradient`` works on this gradient (N, filters, H, W) for images of so many channels."""
+    return applies(gradient) and channels <= 4 and gradient.shape[1] * gradient.element_size() % 64 == 0
+
+
+def image_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient with respect to the images, (N, C, H, W), of a 3x3 convolution with padding 1.
+
+    Args:
+        gradient: of its output, (N, filters, H, W); see ``has_image_gradient``.
+        weight: (filters, C, 3, 3).
+    """
+    images, filters, height, width = gradient.shape
+    channels = weight.shape[1]
+    lying = gradient.contiguous(memory_format=torch.channels_last)
+    taps = weight.permute(2, 3, 1, 0).contiguous()
+    result = _empty(images, channels, height, width, gradient)
+    _call("image_gradient", lying, taps, images, height, width, filters, channels, result)
+    return result
+
+
 def variation(images: Tensor) -> Tensor:
     """Return the sums of squares of the four differences that make up the total variation, float64 (4,).
 
@@ -153,7 +174,7 @@ def variation(images: Tensor) -> Tensor:
 def variation_gradient(images: Tensor, weights: Tensor) -> Tensor:
     """Return the gradient of ``weights @ variation(images) / 2``, of the images' shape; weights (4,) in their type."""
     planes, height, width = images.flatten(0, 1).shape
-    result = torch.zeros_like(images)
+    result = torch.empty_like(images)
     _call("variation_gradient", images, weights, planes, height, width, result)
     return result
 
