@@ -21,6 +21,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval
+from purer_lightning.precision import full_precision
 
 PLAIN, ICFIL = "plain", "icfil"
 NUMERIC_REMEDIES = {
@@ -86,12 +87,14 @@ class IcfilEvaluation(LightningModule):
         Raises:
             PurerError: a logit that is not finite.
         """
-        fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
+        with full_precision(episode.support):
+            fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
         scores = {PLAIN: episode_accuracy(self.learner, episode, fast)}
         if ICFIL in self.accuracies:
-            calibrated = calibrate(
-                self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
-            )
+            with full_precision(episode.support):
+                calibrated = calibrate(
+                    self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
+                )
             scores[ICFIL] = episode_accuracy(self.learner, episode, calibrated)
         for method, accuracy in scores.items():
             if accuracy.isnan():

@@ -24,6 +24,7 @@ from purer_lightning.objectives.gradient import MetaGradient, meta_gradient
 from purer_lightning.parallel import Ranks, shaped
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
+from purer_lightning.precision import full_precision
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
 from purer_lightning.stored import describe_for_loading
 from purer_lightning.training_checks import check_trainer
@@ -113,7 +114,8 @@ class PurerModule(LightningModule):
             copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
             bank = self.bank.only(moved)
             hardness = self.objective.hardness(self.learner, copies, bank, plan.adversarial)
-            gradient -= difficulty_weight * torch.autograd.grad(hardness, bank.images)[0]
+            with full_precision(gradient):
+                gradient -= difficulty_weight * torch.autograd.grad(hardness, bank.images)[0]
         # The raw optimiser: only the theta step may count as a step of the Trainer.
         self.bank.step(self.optimizers()[1].optimizer, gradient, moved)  # type: ignore[index]
         return terms
@@ -163,7 +165,7 @@ class PurerModule(LightningModule):
         del batch_idx
         weights = self.learner.frozen_weights()
         for episode in episodes:
-            with torch.enable_grad():
+            with torch.enable_grad(), full_precision(episode.support):
                 fast = self.learner.adapt(weights, episode.support, episode.support_labels)
             self.validation_accuracy.update(episode.id, episode_accuracy(self.learner, episode, fast))
 

@@ -1,11 +1,8 @@
 """Learners that fit a head to the features of the support set and leave the network as it is."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from purer_lightning.learners.base import BatchNormMode, Learner
@@ -14,6 +11,7 @@ from purer_lightning.learners.heads import Head, HeadName, make_head
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
+from purer_lightning.precision import full_precision, widened
 
 LEARNT, FITTED = "learnt.", "fitted."
 """Begin the names of a head's settings that training learns, and of its state, beside the network's own weights."""
@@ -134,15 +132,3 @@ def of_network(weights: Weights) -> Weights:
 def part(weights: Weights, prefix: str) -> Weights:
     """Return those of ``weights`` whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
-def widened(features: Tensor) -> Tensor:
-    """Return features in at least float32."""
-    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-
-
-@contextmanager
-def full_precision(features: Tensor) -> Iterator[None]:
-    """Turn autocast off: no linear system is solved in bfloat16, and a head is too small to gain by it."""
-    with torch.autocast(features.device.type, enabled=False):
-        yield

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
-from purer_lightning.learners.features import FeatureClassifier, widened
+from purer_lightning.learners.features import FeatureClassifier
 from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
@@ -16,6 +16,7 @@ from purer_lightning.nets.functional import Weights
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.judgement import Judges
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
+from purer_lightning.precision import widened
 
 
 class PoolClassifier(FeatureClassifier):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from purer_lightning.precision import widened
+
 Weights = dict[str, Tensor]
 """Parameters, and BatchNorm buffers where they are given, by their names in the network."""
 
@@ -17,16 +19,16 @@ Statistics = dict[str, tuple[Tensor, Tensor]]
 
 
 def logits(network: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """Return logits (N, classes) of images (N, C, H, W) under ``weights`` in place of the network's own."""
+    """Return logits (N, classes), in at least float32, of images (N, C, H, W), ``weights`` replacing the network's."""
     output: Tensor = functional_call(network, dict(weights), (images,))
-    return output
+    return widened(output)
 
 
 def features(network: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """Return the features before the linear head (N, D) of images (N, C, H, W) under ``weights``."""
+    """Return the features before the linear head (N, D), likewise, of images (N, C, H, W) under ``weights``."""
     prefixed = {f"network.{name}": value for name, value in weights.items()}
     output: Tensor = functional_call(_FeatureView(network), prefixed, (images,))
-    return output
+    return widened(output)
 
 
 def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,8 +62,7 @@ def batchnorm_statistics(network: nn.Module) -> Iterator[Statistics]:
 
     def hook_for(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].float() if inputs[0].dtype in (torch.float16, torch.bfloat16) else inputs[0]
-            collected[name] = channel_statistics(values)
+            collected[name] = channel_statistics(widened(inputs[0]))
 
         return hook
 

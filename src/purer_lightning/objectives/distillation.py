@@ -15,7 +15,7 @@ from purer_lightning.episode import EpisodePlan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
-from purer_lightning.learners.features import of_network, widened
+from purer_lightning.learners.features import of_network
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
@@ -26,6 +26,7 @@ from purer_lightning.objectives.episodic import outer_loop
 from purer_lightning.parallel import ALONE, Ranks
 from purer_lightning.pool.judgement import CHUNK, Judges, by_teacher, centred, spread
 from purer_lightning.pool.teachers import Pool
+from purer_lightning.precision import widened
 from purer_lightning.seeding import generator
 
 
@@ -138,7 +139,7 @@ class Distillation(Objective):
             said = nets.logits(learner.network, of_network(weights), judged.images)
             return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes)
         own = nets.features(learner.network, of_network(weights), judged.images)
-        said = F.linear(own, weights["head.weight"], weights["head.bias"])
+        said = widened(F.linear(own, weights["head.weight"], weights["head.bias"]))
         matched = self.features * relational(own, judged.features)
         return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes) + matched
 

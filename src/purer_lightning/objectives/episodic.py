@@ -10,6 +10,7 @@ from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.base import Objective, Outcome
+from purer_lightning.precision import full_precision
 
 
 class Episodic(Objective):
@@ -43,7 +44,8 @@ def outer_loop(learner: Learner, weights: Weights, episodes: list[Episode], *, s
     """Adapt to each episode's support set and sum the query losses."""
     losses, accuracies = [], []
     for episode in episodes:
-        fast = learner.adapt(weights, episode.support, episode.support_labels, second_order=second_order)
+        with full_precision(episode.support):
+            fast = learner.adapt(weights, episode.support, episode.support_labels, second_order=second_order)
         logits = learner.logits(episode.query, fast)
         losses.append(F.cross_entropy(logits, episode.query_labels))
         accuracies.append((logits.argmax(dim=1) == episode.query_labels).float().mean())

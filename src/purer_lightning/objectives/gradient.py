@@ -13,6 +13,7 @@ from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.objectives.base import Objective
 from purer_lightning.parallel import ALONE, Ranks, flat
+from purer_lightning.precision import full_precision
 
 
 class MetaGradient(NamedTuple):
@@ -68,5 +69,6 @@ def evaluated(objective: Objective, learner: Learner, bank: ImageBank, plan: Epi
     """Evaluate an objective on a plan, in this process."""
     parameters = list(learner.parameters())
     outcome = objective.outcome(learner, learner.weights(), bank, plan, second_order=learner.second_order)
-    gradient = flat(torch.autograd.grad(outcome.loss, parameters, allow_unused=True, materialize_grads=True))
+    with full_precision(outcome.loss):
+        gradient = flat(torch.autograd.grad(outcome.loss, parameters, allow_unused=True, materialize_grads=True))
     return MetaGradient(gradient, outcome.difficulty.to(gradient), outcome.accuracy.to(gradient))

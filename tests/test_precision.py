@@ -1,0 +1,103 @@
+"""bfloat16 where it may be, float32 where it must be."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from purer_lightning.cli import main
+from purer_lightning.learners.maml import Maml
+from purer_lightning.metrics import interval
+from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets.functional import batchnorm_statistics, features, logits
+from purer_lightning.objectives.episodic import outer_loop
+from purer_lightning.precision import full_precision
+
+
+def test_feature_statistics_logits_and_features_are_float32_under_autocast() -> None:
+    network = NetworkSpec("conv4", 3, 3, 16, {"width": 4}).build(running_statistics=True).eval()
+    images = torch.randn(5, 3, 16, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16), batchnorm_statistics(network) as found:
+        assert network(images).dtype == torch.bfloat16
+        said, seen = logits(network, {}, images), features(network, dict(network.named_parameters()), images)
+    assert {said.dtype, seen.dtype} == {torch.float32}
+    assert {value.dtype for pair in found.values() for value in pair} == {torch.float32}
+
+
+def test_an_inner_loop_is_the_same_to_the_bit_under_autocast_and_without() -> None:
+    learner = Maml(arguments={"width": 4}, inner_steps=2, inner_lr=0.5)
+    learner.build(3, 3, 16, seed=0)
+    images, labels = torch.randn(6, 3, 16, 16), torch.arange(3).repeat_interleave(2)
+    wanted = learner.adapt(learner.frozen_weights(), images, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(images):
+        found = learner.adapt(learner.frozen_weights(), images, labels)
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+def test_the_outer_loop_adapts_in_float32_and_asks_the_query_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_meta_update import make_problem
+
+    problem = make_problem()
+    problem.data.bank.to(torch.device("cpu"))
+    learner, seen = problem.module.learner.float(), []
+    forward = torch.nn.Conv2d.forward
+
+    def noted(layer: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        output = forward(layer, images)
+        seen.append(output.dtype)
+        return output
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    episodes = problem.data.bank.episodes(problem.data.plan(0).adversarial)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outer_loop(learner, learner.weights(), episodes, second_order=True)
+    assert seen == [torch.float32] * 4 + [torch.bfloat16] * 4
+
+
+@pytest.fixture(scope="module")
+def words(toy_data: Path, toy_pool: Path) -> list[str]:
+    return [
+        *("--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool)),
+        *("--data.way", "3", "--data.query", "3", "--data.updates_per_epoch", "3", "--data.validation_episodes", "60"),
+        *("--synthesis.initial_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+    ]
+
+
+def test_bf16_mixed_trains_and_scores_within_the_paired_interval_of_float32(words: list[str], tmp_path: Path) -> None:
+    curriculum = ["--model.curriculum.warm_up", "2", "--trainer.max_steps", "4"]
+    main(["fit", *words, *curriculum, "--trainer.precision", "bf16-mixed", "--run", str(tmp_path / "run")])
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    images = state["callbacks"]["SynthesisCallback"]["images"]
+    assert {value.dtype for value in [images, *state["state_dict"].values()] if value.is_floating_point()} == {
+        torch.float32
+    }
+    assert images.isfinite().all()
+    accuracies = {}
+    for precision in ("32-true", "bf16-mixed"):
+        main(
+            [
+                "validate",
+                *words,
+                "--ckpt_path",
+                str(path),
+                "--trainer.precision",
+                precision,
+                "--run",
+                str(tmp_path / precision),
+            ]
+        )
+        with (tmp_path / precision / "validate" / "episodes.csv").open() as file:
+            accuracies[precision] = torch.tensor([float(row["plain"]) for row in csv.DictReader(file)])
+    paired = interval(accuracies["bf16-mixed"] - accuracies["32-true"])
+    assert abs(paired.mean) <= max(paired.ci95, 0.005)  # the toy's episodes may be all alike
+
+
+@pytest.mark.parametrize(("precision", "words_of_it"), [("16-true", "half precision"), ("bf16-true", "half precision")])
+def test_training_in_half_precision_alone_is_refused(
+    precision: str, words_of_it: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", *words, "--trainer.max_steps", "1", "--trainer.precision", precision, "--run", str(tmp_path)])
+    assert words_of_it in capsys.readouterr().err
