@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
+from interleaved import CLOCKS
 from machine import RESULTS, describe_machine, headline, write_result
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.callbacks import EngineCallback, SynthesisCallback
@@ -34,7 +35,6 @@ from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, write_manifest
 from purer_lightning.seeding import derived_seed
 from purer_lightning.training import PurerModule
-from update import CLOCKS
 
 MIB = 2**20
 WAY = 5
@@ -169,9 +169,7 @@ def main() -> None:
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time, for a machine that others use"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=10, help="timed updates, after two that do not count"
-    )
+    parser.add_argument("--rounds", type=int, default=10, help="timed updates, after two that do not count")
     parser.add_argument("--output", type=Path, default=RESULTS / "pools.json", help="the JSON file to write")
     arguments = parser.parse_args()
     machine = describe_machine() | {"torch": torch.__version__, "threads": arguments.threads}
