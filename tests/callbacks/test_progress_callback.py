@@ -1,5 +1,6 @@
 """What the commands tell while they work: in a terminal, and in a pipe as in a log of Slurm."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -71,6 +72,20 @@ def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, mo
         main(["validate", *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
     (line,) = [line for line in written.text.splitlines() if line.startswith("validating")]
     assert re.search(r"^validating: 3 of 3 episodes, plain \d+\.\d %, icfil \d+\.\d %, \d+ s$", line)
+
+
+def test_a_resumed_run_knows_the_best_of_its_earlier_start(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = []
+    for updates, more in (("2", []), ("4", ["--ckpt_path", "last", "--model.meta_lr", "1"])):  # a rate that spoils it
+        with pipe(monkeypatch) as written:
+            main(["fit", *flags, "--run", str(tmp_path), "--trainer.max_steps", updates, *more])
+        best.append(float(re.findall(r"\(best (\d+\.\d) %\)", written.text)[-1]))
+    scores = [float(row["val/accuracy"]) for row in csv.DictReader((tmp_path / "times.csv").read_text().splitlines())]
+    assert len(scores) == 2
+    assert scores[1] < scores[0]
+    assert best == [pytest.approx(100 * scores[0], abs=0.05)] * 2
 
 
 def test_pre_training_tells_each_teacher_and_how_many_there_are(

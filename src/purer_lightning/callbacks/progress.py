@@ -5,9 +5,10 @@ from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
+from purer_lightning.callbacks.summary import ACCURACY
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.metrics import EpisodeAccuracy
 from purer_lightning.progress import JobProgress
@@ -61,9 +62,9 @@ class ProgressCallback(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the accuracy for the lines to come."""
         del pl_module
-        accuracy = trainer.callback_metrics.get("val/accuracy")
+        accuracy = trainer.callback_metrics.get(ACCURACY)
         if accuracy is not None and trainer.state.fn == TrainerFn.FITTING:
-            self._best = max(self._best, float(accuracy))
+            self._best = max(self._best, best_before(trainer), float(accuracy))
             self._validated = f"meta-val {100 * float(accuracy):.1f} % (best {100 * self._best:.1f} %)"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,6 +122,13 @@ class ProgressCallback(ProgressBar):
             times = module.switch.firings
             parts.append(f"switch fired {times} time{'s' if times != 1 else ''}")
         return ", ".join(part for part in [*parts, self._validated] if part)
+
+
+def best_before(trainer: Trainer) -> float:
+    """Return the best accuracy on meta-val that a checkpoint was saved for, by earlier starts of the run, too."""
+    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [float(callback.best_model_score or 0) for callback in kept if callback.monitor == ACCURACY]
+    return max(scores, default=0.0)
 
 
 def of_evaluation(module: LightningModule) -> str:
