@@ -61,23 +61,21 @@ def _slides(position: int, sheets: Sheets) -> Html:
         )
         for at, row in enumerate(sheets.rows)
     ]
-    slider = tag(
-        "input",
-        type="range",
-        id=f"moment-{position}",
-        min=0,
-        max=last,
-        value=last,
-        data_updates=" ".join(map(str, updates)),
-    )
-    shown = tag("output", f"{updates[-1]:,}", for_=f"moment-{position}")
-    label = tag("label", "after ", shown, " updates", for_=f"moment-{position}")
+    controls = _slider(position, updates)
     ratio = f"--columns:{columns};--ratio:{height / width};--sheet:var(--frame-{last});"
-    controls = tag("div", label, slider, class_="moment")
     note = (
         "Images of each class, beside the teachers that they were inverted from. Move the slider to see them sharpen."
     )
     return tag("div", tag("p", note), controls, tag("ul", *classes), class_="gallery", style=ratio + style)
+
+
+def _slider(position: int, updates: Sequence[int]) -> Html:
+    """Return what chooses the moment shown; the last one at first."""
+    identity, last = f"moment-{position}", len(updates) - 1
+    moments = " ".join(map(str, updates))
+    slider = tag("input", type="range", id=identity, min=0, max=last, value=last, data_updates=moments)
+    label = tag("label", "after ", tag("output", f"{updates[-1]:,}", for_=identity), " updates", for_=identity)
+    return tag("div", label, slider, class_="moment")
 
 
 def _sheet(pictures: np.ndarray) -> np.ndarray:
