@@ -154,6 +154,15 @@ def test_two_starts_within_a_second_are_both_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
 
 
+def test_a_validation_by_itself_does_not_take_the_place_of_the_trainings(tmp_path: Path) -> None:
+    run = WandbRun(tmp_path, WandbSettings(), "offline", "validate", {})
+    run.log_metrics({"val/accuracy": 0.25, "epoch": 0})
+    run.finalize("success")
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found = {name: value for name, value in wandb_file.summary(file).items() if not name.startswith("_")}
+    assert found == {"validate/accuracy": 0.25}
+
+
 def test_galleries_become_rare() -> None:
     assert [validation for validation in range(1, 40) if is_moment(validation)] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
     assert sum(map(is_moment, range(1, 301))) == 16
