@@ -34,6 +34,7 @@ bench: .venv/.installed ## time the parts of a run beside the plain reference, a
 
 growth: .venv/.installed ## time and memory of a meta-update against each size of the problem, with fitted exponents
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/pools.py
 
 real: .venv/.installed ## the real CIFAR-FS experiments, hours, then their tables: make real SOURCE=cifar100.zip [ONLY="eci ei"]
 	$(BIN)/python experiments/run.py --source $(SOURCE) $(if $(ONLY),--only $(ONLY))

@@ -12,9 +12,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # scri
 import batched
 import growth
 import plain
+import pools
 from inversion_step import VARIANTS
 from parts import compare_gradients, parts_of
 from problem import Problem, Setting
+from purer_lightning.pool.teachers import load_pool
 
 TINY = Setting(classes=8, classes_per_teacher=3, images_per_class=4, way=3, query=3, image_size=16, width=4)
 PARTS = ("inversion step", "adversarial term", "meta-step")
@@ -125,3 +127,11 @@ def test_the_fitted_exponent_is_the_power_that_times_follow(power: float, sizes:
     seconds = [0.01 * size**power for size in sizes]
     assert growth.exponent(sizes, seconds) == pytest.approx(power)
     assert growth.last_exponent(sizes, seconds) == pytest.approx(power)
+
+
+def test_the_pools_that_are_timed_pass_all_checks_and_no_two_teachers_share_a_class(tmp_path: Path) -> None:
+    pools.write_pool(tmp_path, 3)
+    pool = load_pool(tmp_path)
+    assert len(pool.teachers) == 3
+    assert len(pool.classes) == 15
+    assert {(case.asked, case.on_disk) for case in pools.CASES} == {(13, True), (13, False), (None, False)}
