@@ -116,10 +116,11 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
         stop: what has ended the run.
         words: of the command line; a job comes back only if they let it go on.
     """
-    if getattr(rank_zero_only, "rank", 0) in (0, None):
-        how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
-        if stop.number == signal.SIGUSR1 and is_job(os.environ):
-            goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
-            how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
-        say(f"Stopped by {signal.Signals(stop.number).name} after update {stop.updates}, which is saved. {how}")
+    if getattr(rank_zero_only, "rank", 0) not in (0, None):
+        sys.exit(0)  # a failure would let srun or Lightning end the first rank, too, which has more to do
+    how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
+    if stop.number == signal.SIGUSR1 and is_job(os.environ):
+        goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
+        how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
+    say(f"Stopped by {signal.Signals(stop.number).name} after update {stop.updates}, which is saved. {how}")
     sys.exit(128 + stop.number)  # as a shell says that a signal has ended a process
