@@ -6,6 +6,7 @@ endian, 4 + 2 + 1 bytes) and their bytes; type 1 is a whole record, 2, 3 and 4 i
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,18 @@ HEADER, BLOCK, PIECE = 7, 32 * 1024, 7
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
-def records(file: Path) -> Iterator[Record]:
-    """Yield what was logged, in order."""
+def records(file: Path) -> list[Record]:
+    """Return what was logged, in order; W&B's own process may go on writing for a moment after a run is finished."""
+    for _ in range(200):
+        found = list(written(file))
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{file} has no end: the run was not finished")
+
+
+def written(file: Path) -> Iterator[Record]:
+    """Yield what is in the file so far."""
     content = file.read_bytes()
     assert content.startswith(b":W&B"), f"{file} is no file of W&B"
     position, whole = HEADER, b""
