@@ -29,6 +29,7 @@ bench: .venv/.installed ## time the parts of a run beside the plain reference, a
 	$(BIN)/python benchmarks/update.py --threads 2 --output benchmarks/results/update_2_threads.json
 	$(BIN)/python benchmarks/inversion_step.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/evaluation.py --threads 2 --output benchmarks/results/evaluation_2_threads.json
 	$(BIN)/python benchmarks/beside.py
 	$(BIN)/python benchmarks/startup.py
 

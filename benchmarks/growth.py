@@ -2,9 +2,7 @@
 
 import argparse
 import math
-import resource
 import statistics
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -21,6 +19,7 @@ from machine import RESULTS, describe_machine, headline, write_result
 from parts import parts_of
 from problem import Problem, Setting
 from purer_lightning.allocator import keep_freed_memory
+from update import resident
 
 # A small base, so that a size can grow tenfold within minutes; teachers have the paper's classes and width.
 BASE = Setting(classes=20, images_per_class=16)
@@ -72,10 +71,11 @@ def memory_of(steps: int, second_order: bool) -> float:
     problem = Problem(replace(BASE, inner_steps=steps, shot=5, images_per_class=20))
     problem.attach(compiled=True)
     problem.module.learner.second_order = second_order
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    next(part.product for part in parts_of(problem) if part.name == "meta-step")()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (peak - before) * (1 if sys.platform == "darwin" else 1024) / 2**20
+    step = next(part.product for part in parts_of(problem) if part.name == "meta-step")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far; Linux alone
+    before = resident("VmRSS")
+    step()
+    return resident("VmHWM") - before
 
 
 def measure_memory() -> dict[str, list[float]]:
