@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench real tables learn2learn test-slurm wheel
+.PHONY: help demo test check docs bench growth real tables learn2learn test-slurm wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'

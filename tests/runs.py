@@ -26,6 +26,7 @@ def built(learner: Learner | None = None, way: int = 3, channels: int = 3) -> Le
 def checkpoint(learner: Learner, normalisation: Normalisation = COLOUR) -> dict[str, Any]:
     """Return what ``purer fit`` saves of a meta-model."""
     return {
+        "global_step": 90,
         "state_dict": {f"learner.{name}": value for name, value in learner.state_dict().items()},
         "meta_model": learner.describe() | describe_for_loading(learner, normalisation),
     }

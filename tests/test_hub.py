@@ -26,7 +26,7 @@ INTERVAL = {"mean": 0.4567, "ci95": 0.0123, "episodes": 600}
 RESULTS = {
     **{"dataset": "toy", "split": "test", "way": 3, "shot": 1, "query": 15, "transductive": True},
     "meta_model": {"batchnorm": "transductive"},
-    "checkpoint": "/somewhere/private/best.ckpt",
+    "checkpoint": "/somewhere/private/checkpoints/best.ckpt",
     "results": [{"plain": {"mean": 0.1, "ci95": 0.1, "episodes": 5}}, {"plain": INTERVAL, "icfil": INTERVAL}],
 }
 
@@ -83,7 +83,8 @@ def test_the_card_has_the_runs_data_settings_and_results_with_intervals(run: Pat
         "without any of their training data",
         "| dataset | toy |",
         "| pool | toy |",
-        "| updates | 120 |",
+        "| updates | 90 |",
+        "| planned updates | 120 |",
         "| objective | Episodic |",
         "| learner's inner_lr | 0.1 |",
         "| toy, test | 3-way 1-shot | plain | transductive | 600 | 45.67 ± 1.23 |",
@@ -103,6 +104,15 @@ def test_the_card_of_an_untested_run_says_so_and_one_of_real_images_is_not_calle
     assert "license: unknown" in text
     assert "`purer test` measures them" in text
     assert "not data-free" in text
+
+
+@pytest.mark.parametrize("tested", ["runs/toy/checkpoints/last.ckpt", None])
+def test_the_card_gives_no_other_checkpoints_results_for_its_own(tested: str | None, run: Path, tmp_path: Path) -> None:
+    (run / "test" / "results.json").write_text(json.dumps(RESULTS | {"checkpoint": tested}))
+    load(run).save_pretrained(tmp_path / "saved")
+    text = (tmp_path / "saved" / "README.md").read_text()
+    assert "None of this checkpoint were found" in text
+    assert "45.67" not in text
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

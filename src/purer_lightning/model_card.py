@@ -116,7 +116,7 @@ def _results(provenance: Mapping[str, Any]) -> str:
         for test, method, found in _measured(provenance)
     ]
     if not lines:
-        return "None were found in the run's folder; `purer test` measures them."
+        return "None of this checkpoint were found in the run's folder; `purer test` measures them."
     head = [
         "| data | task | method | BatchNorm | episodes | accuracy in %, 95 % interval |",
         "|---|---|---|---|---|---|",

@@ -6,34 +6,37 @@ from pathlib import Path
 from typing import Any
 
 
-def provenance_of(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a card says of a run, in plain types and without this machine's paths.
+def provenance_of(checkpoint: Path, config: Mapping[str, Any], updates: int | None) -> dict[str, Any]:
+    """Return what a card says of a checkpoint, in plain types and without this machine's paths.
 
     Args:
-        run: its folder; ``test/results.json`` in it is read where it is there.
-        config: its resolved configuration, or an empty dictionary.
+        checkpoint: in the folder ``checkpoints`` of its run, whose ``test/results.json`` is read where it is there.
+        config: the run's resolved configuration, or an empty dictionary.
+        updates: that had been made when the checkpoint was written; None where it does not say so.
     """
     data, model = config.get("data") or {}, config.get("model") or {}
-    trainer = config.get("trainer") or {}
     said = {
         "dataset": data.get("dataset"),
         "pool": Path(data["pool"]).name if data.get("pool") else None,
         "way": data.get("way"),
         "shot": data.get("shot"),
-        "images": (config.get("synthesis") or {}).get("source"),
-        "updates": trainer.get("max_steps"),
+        "images": (config.get("synthesis") or {}).get("source", "pool"),  # older runs knew nothing else
+        "updates": updates,
+        "planned updates": (config.get("trainer") or {}).get("max_steps"),
         "objective": ((model.get("objective") or {}).get("class_path") or "Episodic").rpartition(".")[2],
         "curriculum": (model.get("curriculum") or {}).get("enabled"),
         "seed": config.get("seed_everything"),
-        "tests": _tests(run / "test" / "results.json"),
+        "tests": _tests(checkpoint.parent.parent / "test" / "results.json", checkpoint.name),
     }
     return {name: value for name, value in said.items() if value is not None} if config else {}
 
 
-def _tests(file: Path) -> dict[str, Any] | None:
-    """Return what ``purer test`` found on its whole list of episodes; None where there is no such file."""
+def _tests(file: Path, checkpoint: str) -> dict[str, Any] | None:
+    """Return what ``purer test`` found of a checkpoint on its whole list of episodes; None where it tested another."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+        if Path(found["checkpoint"]).name != checkpoint:
+            return None
         kept = {name: found[name] for name in ("dataset", "split", "way", "shot", "query", "transductive")}
         return kept | {"batchnorm": found["meta_model"]["batchnorm"], "result": found["results"][-1]}
     except (OSError, ValueError, KeyError, IndexError, TypeError):

@@ -176,7 +176,7 @@ def read_checkpoint(path: Path, pool: str | None = None) -> Stored:
         said = older_description(said, config, pool, file)
     weights = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     calibration = calibration_from_plain((config.get("evaluation") or {}).get("calibration"), f"the run of '{file}'")
-    provenance = provenance_of(file.parent.parent, config)
+    provenance = provenance_of(file, config, checkpoint.get("global_step"))
     return Stored(record_from_plain(said, f"'{file}'"), weights, calibration, provenance)
 
 

@@ -145,6 +145,13 @@ def test_a_folder_beside_the_run_that_was_scored_with_its_checkpoint_is_its_resu
     assert "Histogram" in page
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"passed": 3}'])
+def test_what_is_no_result_of_ours_beside_a_run_is_left_alone(content: str, run: Path) -> None:
+    (run.with_name("somebody's") / "test").mkdir(parents=True)
+    (run.with_name("somebody's") / "test" / "results.json").write_text(content)
+    assert "somebody" not in shown(report(str(run)))
+
+
 def test_without_a_test_the_report_names_the_command(run: Path) -> None:
     for file in run.glob("**/results.json"):
         file.unlink()

@@ -71,7 +71,8 @@ def find_results(runs: list[Run]) -> list[Result]:
 
     Looked at are ``test`` and ``validate`` in a run's folder, in the folders in it, and in those beside it. A result of
     these is a run's where it was scored with one of the run's checkpoints, and a baseline where it was scored without
-    any. Checkpoints of runs that the report is not about are left out.
+    any. Checkpoints of runs that the report is not about are left out, and so is what is none of our results beside a
+    run, where anybody's folders may be.
 
     Raises:
         PurerError: a file of a result is damaged.
@@ -124,20 +125,31 @@ def _open(folder: Path) -> bool:
 
 
 def _read(folder: Path, runs: list[Run]) -> Result | None:
-    """Read one folder of results; None where it is of a run that the report is not about."""
-    file = folder / "results.json"
-    said = read_json(file)
+    """Read one folder of results; None where it is none of ours, or of a run that the report is not about."""
+    file, inside = folder / "results.json", _lies_in_one(folder, runs)
+    try:
+        said = read_json(file)
+    except PurerError:
+        if inside:
+            raise
+        return None
     run = _owner(folder, said.get("checkpoint"), runs)
     if run is None and said.get("checkpoint"):
         return None
     own = run is not None and folder.parent.resolve() == runs[run].folder.resolve()
     name = runs[run].name if own and run is not None else folder.parent.resolve().name
-    result = Result(name, folder, said, _accuracies(folder), run)
+    result = Result(name, folder, said, {}, run)
     try:
         hash(result.task)
     except (KeyError, TypeError) as error:
+        if not inside:
+            return None
         raise PurerError(f"'{file}' does not say {error} of its episodes; restore it, or remove its folder.") from error
-    return result
+    return result._replace(accuracies=_accuracies(folder))
+
+
+def _lies_in_one(folder: Path, runs: list[Run]) -> bool:
+    return any(folder.resolve().is_relative_to(run.folder.resolve()) for run in runs)
 
 
 def _owner(folder: Path, checkpoint: str | None, runs: list[Run]) -> int | None:

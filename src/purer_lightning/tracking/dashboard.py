@@ -66,8 +66,8 @@ def dashboard(project: str = PROJECT, entity: str | None = None, output: str = "
     with replacing(path) as file:
         file.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(
-        f"No login to W&B, so nothing was saved there; the workspace is described in '{path}'. After `wandb login`, "
-        "the same command saves it."
+        f"W&B is offline (no login, or its mode says so): nothing was saved there, and the workspace is described in "
+        f"'{path}'. Online, after `wandb login`, the same command saves it."
     )
 
 
