@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from purer_lightning.errors import PurerError
-from purer_lightning.resuming import find_checkpoint
+from purer_lightning.resuming import differences, find_checkpoint
 
 
 @pytest.fixture
@@ -80,3 +80,13 @@ def test_a_test_needs_a_checkpoint(tmp_path: Path) -> None:
     for word in ("last", "best"):
         with pytest.raises(PurerError, match=rf"checkpoint.*{word}\.ckpt"):
             find_checkpoint(word, tmp_path, "test")
+
+
+def test_a_group_of_settings_in_the_place_of_nothing_is_a_difference_and_what_one_side_does_not_know_is_none() -> None:
+    saved = {"model.objective": None, "model.meta_lr": 0.1, "removed": 1, "model.inversion.l2": 0.5}
+    now = {"model.objective.class_path": "Joint", "model.objective.init_args.batch_size": 3, "model.inversion": None}
+    assert differences(now | {"model.meta_lr": 0.1, "added": 2}, saved) == [
+        ("model.inversion", "None", "l2 0.5"),
+        ("model.objective", "Joint", "None"),
+    ]
+    assert differences(now, {}) == []

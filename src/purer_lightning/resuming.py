@@ -89,11 +89,9 @@ def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) 
         checkpoint: its content; older ones say no settings.
         settings: of the run that goes on.
     """
-    saved = checkpoint.get(SETTINGS, {})
     lines = [
-        f"  {key}: {settings[key]!r}, was {saved[key]!r}" + (" (comes too late)" if key in WITHOUT_EFFECT else "")
-        for key in sorted(saved.keys() & settings.keys())
-        if saved[key] != settings[key]
+        f"  {key}: {now}, was {before}" + (" (comes too late)" if key in WITHOUT_EFFECT else "")
+        for key, now, before in differences(settings, checkpoint.get(SETTINGS, {}))
     ]
     if lines:
         said = "1 setting is not" if len(lines) == 1 else f"{len(lines)} settings are not"
@@ -104,6 +102,30 @@ def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) 
             f"The run has made {done} updates of {wanted}, so none is left; raise trainer.max_steps to train on, or "
             "name another folder with --run for a new run."
         )
+
+
+def differences(settings: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the settings that differ: dotted key, value and what a checkpoint says, as text, in the keys' order.
+
+    What only one side knows came or went with another version, or with a class that is a difference itself. But where
+    one side has nothing (null) under the key of a whole group, the group counts as the other's value.
+    """
+    found = []
+    for key in sorted(saved.keys() | settings.keys()):
+        now, before = (values[key] if key in values else _group(values, key) for values in (settings, saved))
+        if now != before and {} not in (now, before):
+            found.append((key, _said(now), _said(before)))
+    return found
+
+
+def _group(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{name}."): value for key, value in settings.items() if key.startswith(f"{name}.")}
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    return str(value.get("class_path") or ", ".join(f"{name} {each!r}" for name, each in value.items()))
 
 
 def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.checkpoints import FOLDER
+from purer_lightning.checkpoints import FOLDER, WORDS
 from purer_lightning.errors import PurerError
 
 
@@ -18,6 +18,13 @@ def run_folder(config: Any) -> Path:
     configs = [path for path in map(Path, map(str, config.get("config") or [])) if path.parent.name != "machine"]
     by_name = Path("runs") / (configs[-1].stem if configs else "default")
     return Path(config.run) if config.run else of_checkpoint or by_name
+
+
+def is_own(checkpoint: str | None, run: Path) -> bool:
+    """Whether --ckpt_path means one of the run folder's own checkpoints: a fit from another's would be another run."""
+    if checkpoint is None or checkpoint in WORDS:
+        return checkpoint is not None
+    return Path(checkpoint).resolve().parent == (run / FOLDER).resolve()
 
 
 def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:

@@ -36,7 +36,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
-from purer_lightning.run_folder import make_writable, output_folder, run_folder
+from purer_lightning.run_folder import is_own, make_writable, output_folder, run_folder
 from purer_lightning.slurm import check_tasks, device_count
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
@@ -114,7 +114,7 @@ class PurerCLI(LightningCLI):
         devices = device_count(config.trainer.devices, config.trainer.accelerator)
         check_tasks(os.environ, devices, config.trainer.num_nodes)
         run, subcommand = run_folder(config), str(self.subcommand)
-        folder = output_folder(run, subcommand, goes_on=bool(config.get("ckpt_path")))
+        folder = output_folder(run, subcommand, goes_on=is_own(config.get("ckpt_path"), run))
         checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
         config.ckpt_path = str(checkpoint.path) if checkpoint else None
         make_writable(folder)

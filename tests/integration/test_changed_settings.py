@@ -1,4 +1,4 @@
-"""A run that goes on with other settings says which, and that the command line wins."""
+"""A run that goes on elsewhere: with other settings, which it lists, or in a folder that was moved."""
 
 import csv
 from pathlib import Path
@@ -78,3 +78,34 @@ def test_a_negative_interval_of_data_steps_is_refused(words: list[str], capsys: 
     with pytest.raises(SystemExit):
         main([*words, "--model.data_step_every", "-1"])
     assert "purer: Expected model.data_step_every to be 0 or more, but got -1." in said(capsys)
+
+
+def test_a_run_whose_folder_was_moved_still_knows_its_best_checkpoint(words: list[str], tmp_path: Path) -> None:
+    main(words)
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    run.rename(moved)
+    last, best = moved / "checkpoints" / "last.ckpt", moved / "checkpoints" / "best.ckpt"
+    unbeaten = torch.load(last, weights_only=True)
+    (state,) = [state for name, state in unbeaten["callbacks"].items() if name.startswith("ModelCheckpoint")]
+    score = torch.tensor(2.0)
+    state |= {"best_model_score": score, "kth_value": score, "best_k_models": {state["best_model_path"]: score}}
+    torch.save(unbeaten, last)
+    found = best.read_bytes()
+    main([*words, "--run", str(moved), "--trainer.max_steps", "4"])
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    assert best.read_bytes() == found
+
+
+def test_a_checkpoint_of_another_run_does_not_go_on_in_a_folder_that_holds_one(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    elsewhere = tmp_path / "another" / "checkpoints" / "last.ckpt"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_bytes((tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes())
+    logged = (tmp_path / "run" / "metrics.csv").read_bytes()
+    said(capsys)
+    with pytest.raises(SystemExit):
+        main([*words, "--ckpt_path", str(elsewhere), "--trainer.max_steps", "4"])
+    assert f"The folder '{tmp_path / 'run'}' already holds a run" in said(capsys)[-1]
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == logged

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -69,10 +69,14 @@ class LastCheckpoint(Checkpoint):
         checkpoint[SETTINGS] = self.settings
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let Lightning's loops begin where the number of updates says (``count_from``)."""
+        """Let Lightning's loops begin where the number of updates says, and the best checkpoint be where it is now."""
         del pl_module
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
         count_from(checkpoint["loops"]["fit_loop"], checkpoint["global_step"], data.updates_per_epoch)
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state and callback.dirpath and trainer.ckpt_path:
+                follow_move(state, Path(trainer.ckpt_path).resolve().parent, Path(callback.dirpath))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save if it is time; an epoch's last update comes later, after the validation (``on_train_epoch_end``)."""
@@ -171,6 +175,24 @@ def count_from(loop: dict[str, Any], updates: int, per_epoch: int) -> None:
     loop["epoch_loop.state_dict"] = {"_batches_that_stepped": updates - begun}
     nothing = dict.fromkeys(counts, 0)
     loop["epoch_loop.val_loop.batch_progress"] = {"total": nothing, "current": dict(nothing), "is_last_batch": False}
+
+
+def follow_move(state: dict[str, Any], found: Path, here: Path) -> None:
+    """Rewrite where the best checkpoint is, by a saved state of Lightning's (2.6) ModelCheckpoint, if it was moved.
+
+    Otherwise Lightning would forget the best accuracy so far, and let the next one, worse or not, take its place.
+
+    Args:
+        state: is changed, unless the run goes on in another folder than that of its checkpoint.
+        found: the folder of the checkpoint that has the state.
+        here: the folder in which the best checkpoint is to be.
+    """
+    if state["dirpath"] == str(here) or here != found or not (here / Path(state["best_model_path"]).name).is_file():
+        return
+    state["dirpath"] = str(here)
+    for name in ("best_model_path", "kth_best_model_path"):  # the latter is empty where several are wanted
+        state[name] = str(here / Path(state[name]).name) if state[name] else ""
+    state["best_k_models"] = {str(here / Path(path).name): score for path, score in state["best_k_models"].items()}
 
 
 def keep_as(path: Path, kept: Path) -> None:
