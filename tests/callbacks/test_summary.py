@@ -32,7 +32,7 @@ class Line(LightningModule):
 
 def fit(folder: Path, updates: int, summary: SummaryCallback, resume: Path | None = None) -> Trainer:
     """Train to so many updates, with the default folder as the run's."""
-    folder.mkdir()  # the command line makes it before training begins
+    folder.mkdir(exist_ok=True)  # the command line makes it before training begins
     trainer = Trainer(
         max_steps=updates,
         default_root_dir=folder,
@@ -71,6 +71,23 @@ def test_a_resumed_run_counts_the_minutes_of_the_earlier_start(tmp_path: Path) -
     assert alone < EARLIER
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_start_that_finds_nothing_left_to_do_changes_no_summary_but_writes_one_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    trainer = fit(run, 2, SummaryCallback())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    (run / "summary.json").write_text('{"peak_memory_gib": 30.0}')
+    fit(run, 2, SummaryCallback(), tmp_path / "last.ckpt")
+    assert written(run) == {"peak_memory_gib": 30.0}
+    (run / "summary.json").unlink()
+    fit(run, 2, SummaryCallback(), tmp_path / "last.ckpt")
+    assert written(run)["updates"] == 2
+    fit(run, 4, SummaryCallback(), tmp_path / "last.ckpt")
+    assert written(run)["updates"] == 4
+
+
 def test_a_checkpoint_within_a_start_holds_its_minutes_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     summary = SummaryCallback()
     clock = [100.0]
@@ -92,9 +109,11 @@ def test_a_write_that_fails_leaves_the_earlier_summary_and_nothing_else(
         raise OSError(f"no space for {len(text)} characters")
 
     trainer = Trainer(logger=False, default_root_dir=tmp_path)
+    summary = SummaryCallback()
+    summary.on_train_start(trainer, Line())
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(PurerError, match="no space"):
-        SummaryCallback().on_fit_end(trainer, Line())
+        summary.on_fit_end(trainer, Line())
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
     assert (tmp_path / "summary.json").read_text() == "earlier"
 

@@ -29,18 +29,24 @@ class SummaryCallback(Callback):
 
     The minutes add up over the starts of a run that was resumed: each checkpoint holds those up to it, and the lines of
     times.csv. What an interrupted start did after its last checkpoint is done again and counted once. The peak memory
-    is that of the last start's process.
+    is that of the last start's process that trained; a start that finds nothing left to do changes no summary.
     """
 
     def __init__(self) -> None:
         self._earlier_minutes = 0.0
         self._started: float | None = None
+        self._trained = False  # in this start
         self._times: list[list[float]] = []  # rows of times.csv
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         del trainer, pl_module
         self._started = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there is something to do; Lightning does not come here for a run that is done."""
+        del trainer, pl_module
+        self._trained = True
 
     def minutes(self) -> float:
         """Return the minutes of training so far: those of earlier starts, and those since this one."""
@@ -72,8 +78,11 @@ class SummaryCallback(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock and write the file, whole or not at all."""
+        """Stop the clock and write the file, whole or not at all, unless it says all there is to say."""
         self._earlier_minutes, self._started = self.minutes(), None
+        path = Path(trainer.default_root_dir) / "summary.json"
+        if path.exists() and not self._trained:
+            return
         summary = {
             "updates": trainer.global_step,
             "minutes": self._earlier_minutes,
@@ -86,7 +95,7 @@ class SummaryCallback(Callback):
             "torch": str(torch.__version__),
             "purer_lightning": __version__,
         }
-        with replacing(Path(trainer.default_root_dir) / "summary.json") as file:
+        with replacing(path) as file:
             file.write_text(json.dumps(summary, indent=2) + "\n")
 
 
