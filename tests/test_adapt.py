@@ -154,6 +154,19 @@ def test_an_export_that_cannot_be_is_refused_before_the_work(
         assert expected in complaint(capsys, [*words, "--export", file])
     (tmp_path / "model.onnx").mkdir()
     assert "it is a folder" in complaint(capsys, [*words, "--export", str(tmp_path / "model.onnx")])
+    files = [str(tmp_path / "new" / name) for name in ("model.safetensors", "model.onnx")]
+    pytest.importorskip("onnxruntime")
+    assert "no function of a picture" in complaint(capsys, [*words, "--batchnorm", "transductive", "--export", *files])
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pressed.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert complaint(capsys, [*words, "--learner", "pressed.Learner"], status=130) == "purer: stopped by Ctrl-C."
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,7 @@ from purer_lightning.data.own_pictures import (
     without_pictures,
 )
 from purer_lightning.errors import PurerError
-from purer_lightning.export import check_exports
+from purer_lightning.export import check_exportable, check_exports
 from purer_lightning.export import export as export_classifier
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.registry import import_learner
@@ -73,6 +73,7 @@ def adapt(
     classes = find_support(Path(support))
     asked = find_query(query) if query else []
     model = load(ckpt_path, batchnorm=batchnorm, pool=pool, learner=import_learner(learner) if learner else None)
+    check_exportable(model.learner, exports)
     log = Console(stderr=True, soft_wrap=True)
     for folder in filter(Path.is_dir, map(Path, [support, *(query or [])])):
         report_left_out(no_pictures(folder), folder, log)

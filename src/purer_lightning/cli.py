@@ -54,7 +54,7 @@ def main(args: list[str] | None = None) -> None:
     """Run one command; ``args`` are the words after ``purer``.
 
     A mistake that the user can mend ends in one sentence on standard error and exit status 1, a mistake in the
-    command line in exit status 2.
+    command line in exit status 2, Ctrl-C in 130.
     """
     words = sys.argv[1:] if args is None else list(args)
     try:
@@ -62,6 +62,9 @@ def main(args: list[str] | None = None) -> None:
     except PurerError as error:
         print(f"purer: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("purer: stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)  # as a shell says it
 
 
 def _dispatch(words: list[str]) -> None:

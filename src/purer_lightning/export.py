@@ -66,6 +66,15 @@ def check_exports(files: list[Path]) -> None:
             check_onnx_packages()
 
 
+def check_exportable(learner: Learner, files: list[Path]) -> None:
+    """Raise PurerError where a file is to be ONNX and the learner's classifiers are no functions of one picture."""
+    if learner.batchnorm == "transductive" and any(file.suffix == ".onnx" for file in files):
+        raise PurerError(
+            "A transductive classifier's answers depend on what else is asked, so it is no function of a picture to be "
+            "exported; adapt with batchnorm 'support'."
+        )
+
+
 def check_onnx_packages() -> None:
     """Raise PurerError unless everything is installed that ``export_onnx`` needs."""
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
@@ -97,11 +106,7 @@ def export_onnx(classifier: AdaptedClassifier, file: Path) -> None:
             written, or onnxruntime says something else.
     """
     check_onnx_packages()
-    if classifier.learner.batchnorm == "transductive":
-        raise PurerError(
-            "A transductive classifier's answers depend on what else is asked, so it is no function of a picture to be "
-            "exported; adapt with batchnorm 'support'."
-        )
+    check_exportable(classifier.learner, [file])
     example = any_images(classifier, 2)
     try:
         with quiet():

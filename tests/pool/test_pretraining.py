@@ -1,7 +1,8 @@
 """Pre-training a pool: the same bits whoever makes a teacher, and going on where a run was."""
 
 import pickle
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from jsonargparse import ArgumentParser
 from pool.pools import NORMALISATION, prepare_pictures, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.checks import check
+from purer_lightning.pool.jobs import Finished
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.pool.pretraining import pretrain, teacher_classes
+from purer_lightning.pool.pretraining import pretrain, teacher_classes, tell
 from purer_lightning.pool.recipe import TeacherRecipe
 from purer_lightning.pool.teachers import load_pool
 
@@ -121,6 +123,15 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("teacher_00.*")} == times
     assert "2 teachers" in (shown := capsys.readouterr().out)
     assert "(1 were there already)" in shown
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    def pressed() -> Iterator[Finished]:
+        yield Finished("teacher_00", "conv4", 0.5, 1.0)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(PurerError, match=f"same settings goes on with what is missing in '{tmp_path}'"):
+        tell(pressed(), 2, 0, tmp_path)
 
 
 def test_a_run_killed_before_pool_json_was_written_is_completed(make: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from purer_lightning.errors import PurerError
 from purer_lightning.report.curves import Curve, Moment, read_curves, read_times, smoothed, thinned
 
 HEAD = "curriculum/difficulty,step,val/accuracy"
@@ -29,6 +30,16 @@ def test_times_are_read_or_empty(tmp_path: Path) -> None:
     assert read_times(tmp_path) == []
     (tmp_path / "times.csv").write_text("update,minutes,val/accuracy\n200,1.5,0.25\n")
     assert read_times(tmp_path) == [Moment(200, 1.5, 0.25)]
+
+
+@pytest.mark.parametrize(("name", "line"), [("metrics.csv", "1.0,,0.5"), ("times.csv", "400,,")])
+def test_a_line_without_what_every_line_has_is_told(name: str, line: str, tmp_path: Path) -> None:
+    write(tmp_path / "metrics.csv", "1.5,0,")
+    (tmp_path / "times.csv").write_text("update,minutes,val/accuracy\n200,1.5,0.25\n")
+    with (tmp_path / name).open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(PurerError, match=rf"line 3 of '.*{name}'"):
+        (read_curves if name == "metrics.csv" else read_times)(tmp_path)
 
 
 @pytest.mark.parametrize("length", [1, 7, 100, 101, 1000])

@@ -152,6 +152,11 @@ def test_what_is_no_result_of_ours_beside_a_run_is_left_alone(content: str, run:
     assert "somebody" not in shown(report(str(run)))
 
 
+def test_a_summary_that_says_less_is_read_as_far_as_it_goes(run: Path) -> None:
+    (run / "summary.json").write_text('{"minutes": 90}')
+    assert "12 updates in 90 min" in shown(report(str(run)))
+
+
 def test_without_a_test_the_report_names_the_command(run: Path) -> None:
     for file in run.glob("**/results.json"):
         file.unlink()

@@ -81,7 +81,7 @@ def pretrain(
     missing = [job for job in share if not _is_there(job, split)]
     if len(missing) < len(share):
         assemble(folder)  # a run killed between a record and pool.json has left it out
-    _show(_made(missing, processes), len(share), len(share) - len(missing), folder)
+    tell(_made(missing, processes), len(share), len(share) - len(missing), folder)
 
 
 def teacher_classes(classes: int, teachers: Literal["disjoint"] | int, way: int, seed: int) -> list[list[int]]:
@@ -164,9 +164,19 @@ def _made(jobs: list[Job], processes: int) -> Iterator[Finished]:
             raise
 
 
-def _show(finished: Iterator[Finished], total: int, skipped: int, folder: Path) -> None:
-    with JobProgress("pre-training", "teachers", total, done=skipped) as job:
-        for done, (name, architecture, accuracy, seconds) in enumerate(finished, start=skipped + 1):
-            job.say(f"{name}: {architecture}, held-out accuracy {100 * accuracy:.1f} %, {seconds:.0f} s")
-            job.advance_to(done)
+def tell(finished: Iterator[Finished], total: int, skipped: int, folder: Path) -> None:
+    """Tell of each teacher as it is finished.
+
+    Raises:
+        PurerError: Ctrl-C; it says how to go on.
+    """
+    try:
+        with JobProgress("pre-training", "teachers", total, done=skipped) as job:
+            for done, (name, architecture, accuracy, seconds) in enumerate(finished, start=skipped + 1):
+                job.say(f"{name}: {architecture}, held-out accuracy {100 * accuracy:.1f} %, {seconds:.0f} s")
+                job.advance_to(done)
+    except KeyboardInterrupt:
+        raise PurerError(
+            f"Stopped by Ctrl-C; `purer pretrain` with the same settings goes on with what is missing in '{folder}'."
+        ) from None
     print(f"{total} teachers in '{folder}' ({skipped} were there already). `purer pool check {folder}` shows them.")

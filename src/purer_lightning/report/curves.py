@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
         PurerError: there are no curves of a training, or a line in the midst of a file is damaged.
     """
     curves: dict[str, Curve] = {}
-    for row in _rows(folder / METRICS) if (folder / METRICS).is_file() else []:
+    for row in _rows(folder / METRICS, ("step",)) if (folder / METRICS).is_file() else []:
         for key, value in row.items():
             curve = curves.setdefault(key, Curve([], []))
             curve.updates.append(int(row["step"]) + 1)
@@ -55,18 +56,22 @@ def read_times(folder: Path) -> list[Moment]:
     file = folder / "times.csv"
     if not file.is_file():
         return []
-    rows = [list(row.values()) for row in _rows(file)]
+    columns = ("update", "minutes", "val/accuracy")
+    rows = [[row[column] for column in columns] for row in _rows(file, columns)]
     return [Moment(int(update), minutes, accuracy) for update, minutes, accuracy in rows]
 
 
-def _rows(file: Path) -> list[dict[str, float]]:
+def _rows(file: Path, never_empty: Sequence[str]) -> list[dict[str, float]]:
     """Return the whole lines of a file, without empty cells; one that is being written has no end yet."""
     text = file.read_text(encoding="utf-8", errors="replace")
     lines = text[: text.rfind("\n") + 1].splitlines()
     rows = []
     for row in csv.DictReader(lines):
         try:
-            rows.append({key: float(value) for key, value in row.items() if value != ""})
+            numbers = {key: float(value) for key, value in row.items() if value != ""}
+            if not numbers.keys() >= set(never_empty):
+                raise ValueError
+            rows.append(numbers)
         except (TypeError, ValueError) as error:
             raise PurerError(
                 f"Expected numbers in line {len(rows) + 2} of '{file}', but could not read it; restore the file, or "

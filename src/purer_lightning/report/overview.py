@@ -125,7 +125,7 @@ def _pool(run: Run) -> str:
 
 def _machine(run: Run) -> str:
     said = run.summary
-    if not said:
+    if not said.keys() >= {"device", "threads", "cores", "machine", "peak_memory_gib"}:  # as of another version
         return ""
     return (
         f"{said['device']}, {said['threads']} of {said['cores']} cores ({said['machine']}), "
@@ -135,7 +135,8 @@ def _machine(run: Run) -> str:
 
 def _versions(run: Run) -> str:
     said = run.summary
-    return f"purer-lightning {said['purer_lightning']}, torch {said['torch']}" if said else ""
+    known = said.keys() >= {"purer_lightning", "torch"}
+    return f"purer-lightning {said['purer_lightning']}, torch {said['torch']}" if known else ""
 
 
 LINES: list[Line] = [
