@@ -29,6 +29,18 @@ def test_plotly_knows_every_property(read: Run) -> None:
         go.Figure(json.loads(json.dumps(figure)))  # raises ValueError for a property or value that plotly lacks
 
 
+def test_a_runs_name_is_never_markup_to_plotly(read: Run) -> None:
+    runs = [read._replace(name="<a href='https://x.y'>r</a>"), read._replace(name="a&b")]
+    named = spread.distribution([(run.name, position, False, [0.5]) for position, run in enumerate(runs)])
+    for figure in (figures.curriculum(runs), figures.against_time(runs), figures.inversion(runs, "class"), named):
+        assert figure is not None
+        names = [trace["name"] for trace in figure["data"] if "name" in trace]
+        assert not any("<" in name for name in names)
+        assert any(name.startswith("a&amp;b") for name in names)
+    alone = {trace.get("name") for trace in figures.curriculum(runs[:1])["data"]}
+    assert alone >= {"difficulty", "meta-val accuracy"}
+
+
 def test_firings_are_where_their_count_grows_also_where_not_every_update_is_logged(read: Run) -> None:
     sparse = {"curriculum/firings": Curve([10, 20, 30, 40], [0, 2, 2, 3])}
     assert figures.firing_updates(read._replace(curves=sparse)) == [20, 40]

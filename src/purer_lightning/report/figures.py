@@ -1,5 +1,6 @@
 """The report's curves as plotly's plain data; colours and fonts are the page's and follow its theme."""
 
+import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -159,7 +160,7 @@ def against_time(runs: Sequence[Run]) -> Figure | None:
     for position, run in enumerate(runs):
         if run.times:
             accuracies = [100 * moment.accuracy for moment in run.times]
-            trace = line_trace(Curve([], accuracies), position, name=run.name, mode="lines+markers")
+            trace = line_trace(Curve([], accuracies), position, name=plain(run.name), mode="lines+markers")
             trace |= {"x": [moment.minutes for moment in run.times], "text": [f"{m.update:,}" for m in run.times]}
             bars = {"error_y": _error(run)} if len(_error(run)["array"]) == len(run.times) else {}
             traces.append(trace | bars | {"hovertemplate": "%{y:.1f} % after %{x:.1f} min, %{text} updates"})
@@ -203,7 +204,12 @@ def _named(traces: list[Trace], runs: Sequence[Run]) -> list[Trace]:
 
 
 def _called(run: Run, what: str) -> str:
-    return f"{run.name}: {what}"
+    return plain(f"{run.name}: {what}")
+
+
+def plain(name: str) -> str:
+    """Return a name as plotly, which takes tags in names for markup, shows it letter by letter."""
+    return html.escape(name, quote=False)
 
 
 def _updates() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from purer_lightning.report.curves import Curve
-from purer_lightning.report.figures import Figure, Trace, colour, line_trace
+from purer_lightning.report.figures import Figure, Trace, colour, line_trace, plain
 
 BINS = 25  # over 0 to 100 %
 
@@ -21,7 +21,7 @@ def distribution(by_name: Sequence[tuple[str, int, bool, Sequence[float]]]) -> F
         counts = histogram(accuracies)
         line = {"shape": "hvh", "width": 2, "color": colour(position), "dash": "dot" if dashed else "solid"}
         curve = Curve([], [100 * count / len(accuracies) for count in counts])
-        trace = line_trace(curve, position, name=name, line=line, hovertemplate="%{y:.1f} % of the episodes")
+        trace = line_trace(curve, position, name=plain(name), line=line, hovertemplate="%{y:.1f} % of the episodes")
         traces.append(
             trace
             | {"x": [edge + 50 / BINS for edge in edges], "fill": "none" if dashed or len(runs) > 1 else "tozeroy"}
