@@ -38,3 +38,9 @@ def test_a_strategy_that_cuts_the_meta_model_is_refused() -> None:
 def test_half_precision_is_refused() -> None:
     with pytest.raises(PurerError, match="half precision cannot hold"):
         check_trainer(make_trainer(devices=1, precision="bf16-true"))
+
+
+@pytest.mark.parametrize("interval", [0.5, 1, 50, "00:00:10:00"])
+def test_validations_within_an_epoch_are_refused(interval: float | str) -> None:
+    with pytest.raises(PurerError, match=r"trainer\.val_check_interval is .*set data\.updates_per_epoch"):
+        check_trainer(make_trainer(devices=1, val_check_interval=interval))

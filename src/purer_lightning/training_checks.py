@@ -11,11 +11,12 @@ PRECISIONS = {"32-true": torch.float32, "64-true": torch.float64, "bf16-mixed": 
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Check precision and strategy of a Trainer that is to fit.
+    """Check precision, strategy and validations of a Trainer that is to fit.
 
     Raises:
-        PurerError: a precision or a strategy in which the method does not work, or a sampler that would share out the
-            meta-updates over ranks.
+        PurerError: a precision or a strategy in which the method does not work, a sampler that would share out the
+            meta-updates over ranks, or validations within an epoch, one of which a run that is stopped there and goes
+            on would leave out.
     """
     if trainer.precision == "16-mixed":
         raise PurerError(
@@ -36,4 +37,10 @@ def check_trainer(trainer: Trainer) -> None:
         raise PurerError(
             "Each rank takes part in every meta-update, but trainer.use_distributed_sampler is true and would give "
             "each rank updates of its own; set it to false (the purer command does)."
+        )
+    interval = getattr(trainer, "val_check_interval", "a time")  # Lightning (2.6) has none then
+    if not isinstance(interval, float) or interval != 1.0:
+        raise PurerError(
+            f"Validation comes after each epoch, but trainer.val_check_interval is {interval}; leave it out, and set "
+            "data.updates_per_epoch to the updates between two validations."
         )
