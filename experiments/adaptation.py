@@ -15,11 +15,11 @@ from run import code_state
 from torch import Tensor
 from torch.nn import functional as F
 
-from purer_lightning import meta_model
-from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.adaptation import meta_model
+from purer_lightning.adaptation.classifier import AdaptedClassifier
+from purer_lightning.adaptation.meta_model import MetaModel, load
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.learners.maml import HEAD, prototype_head
-from purer_lightning.meta_model import MetaModel, load
 from purer_lightning.metrics import interval
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purer_lightning.adaptation.stored import describe_for_loading
 from purer_lightning.data.glyphs import glyph_pictures
 from purer_lightning.learners import Learner, Maml
 from purer_lightning.normalisation import Normalisation
-from purer_lightning.stored import describe_for_loading
 
 SIZE, WIDTH = 16, {"width": 4}
 COLOUR = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

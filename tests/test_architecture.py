@@ -32,9 +32,9 @@ MAY_IMPORT_LIGHTNING = [
     "evaluation*",
     "callbacks/*",
     "metrics*",
-    "csv_log.py",
-    "resuming.py",
-    "run_folder.py",
+    "running/csv_log.py",
+    "running/resuming.py",
+    "running/run_folder.py",
 ]
 
 

@@ -4,14 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purer_lightning.classifier import AdaptedClassifier
-    from purer_lightning.export import load_adapted
-    from purer_lightning.meta_model import MetaModel, load
+    from purer_lightning.adaptation.classifier import AdaptedClassifier
+    from purer_lightning.adaptation.export import load_adapted
+    from purer_lightning.adaptation.meta_model import MetaModel, load
 
 __version__ = "0.1.0"
 
 __all__ = ["AdaptedClassifier", "MetaModel", "load", "load_adapted"]
-_WHERE = {"AdaptedClassifier": "classifier", "MetaModel": "meta_model", "load": "meta_model", "load_adapted": "export"}
+_WHERE = {
+    "AdaptedClassifier": "adaptation.classifier",
+    "MetaModel": "adaptation.meta_model",
+    "load": "adaptation.meta_model",
+    "load_adapted": "adaptation.export",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError, nearest
-from purer_lightning.slurm import check_start
+from purer_lightning.running.slurm import check_start
 
 # What a user wants to do -> the words of a command -> (one line of help, module, function).
 Command = tuple[str, str, str]
@@ -33,7 +33,11 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "test": ("score a meta-model or a baseline on meta-test", "purer_lightning.trainer_cli", "run"),
     },
     "use and look": {
-        "adapt": ("learn your own classes from a few pictures each, label others", "purer_lightning.adapt", "adapt"),
+        "adapt": (
+            "learn your own classes from a few pictures each, label others",
+            "purer_lightning.adaptation.command",
+            "adapt",
+        ),
         "dashboard": ("a W&B workspace of the curriculum", "purer_lightning.tracking.dashboard", "dashboard"),
         "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
     },

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError
-from purer_lightning.slurm import check_start, is_job
+from purer_lightning.running.slurm import check_start, is_job
 
 # A "note" is worth knowing, a "problem" spoils something, and with one that "stops" the main job cannot be done.
 State = Literal["ok", "note", "problem", "stops"]

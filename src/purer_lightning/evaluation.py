@@ -15,13 +15,13 @@ from lightning import LightningModule
 from torch import Tensor
 
 from purer_lightning.calibration import CalibrationSettings, calibrate
-from purer_lightning.checkpoints import check_meta_model
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.metrics import EpisodeAccuracy, interval
 from purer_lightning.precision import full_precision
+from purer_lightning.running.checkpoints import check_meta_model
 
 PLAIN, ICFIL = "plain", "icfil"
 NUMERIC_REMEDIES = {

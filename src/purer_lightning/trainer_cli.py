@@ -29,15 +29,15 @@ from purer_lightning.callbacks import (
 from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO
 from purer_lightning.callbacks.preemption import Interrupted, handlers_kept
 from purer_lightning.callbacks.progress import with_progress
-from purer_lightning.checkpoints import FOLDER
-from purer_lightning.csv_log import CsvLog
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
-from purer_lightning.run_folder import is_own, make_writable, output_folder, run_folder
-from purer_lightning.slurm import check_tasks, device_count
+from purer_lightning.running.checkpoints import FOLDER
+from purer_lightning.running.csv_log import CsvLog
+from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
+from purer_lightning.running.run_folder import is_own, make_writable, output_folder, run_folder
+from purer_lightning.running.slurm import check_tasks, device_count
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from purer_lightning.checkpoints import check_meta_model
+from purer_lightning.adaptation.stored import describe_for_loading
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
@@ -25,8 +25,8 @@ from purer_lightning.parallel import Ranks, shaped
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.precision import full_precision
+from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
-from purer_lightning.stored import describe_for_loading
 from purer_lightning.training_checks import check_trainer
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from purer_lightning.adaptation.meta_model import load
 from purer_lightning.cli import main
 from purer_lightning.data.datasets import open_split
 from purer_lightning.data.real_episodes import RealEpisodes
-from purer_lightning.meta_model import load
 
 EPISODES, WAY, SHOT, QUERY = 5, 3, 2, 4
 

@@ -17,12 +17,22 @@ class DriftCallback(Callback):
     their processors round alike. Compared are two numbers each: what it costs is to read the weights and images once.
 
     Args:
-        every: compare before each so many meta-updates, the first included; 0 for never. It is always done before a
-            checkpoint is saved, so that none holds what the ranks do not agree on.
+        every: compare when training begins or goes on (ranks may read different files), and before each so many
+            meta-updates; 0 for never. It is always done before a checkpoint is saved, so that none holds what the
+            ranks do not agree on.
     """
 
     def __init__(self, every: int = 200) -> None:
         self.every = every
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what the ranks begin with.
+
+        Raises:
+            PurerError: on every rank, where they differ.
+        """
+        if self.every > 0:
+            self.compare(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Compare now and then.

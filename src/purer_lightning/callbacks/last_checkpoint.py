@@ -13,10 +13,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.callbacks.preemption import SIGNALS, Interrupted, StopRequest, largest_of_ranks
-from purer_lightning.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS
-from purer_lightning.csv_log import CsvLog
 from purer_lightning.files import remove_leftovers, replacing
 from purer_lightning.report.gallery import SHEETS
+from purer_lightning.running.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS
+from purer_lightning.running.csv_log import CsvLog
 
 
 class LastCheckpoint(Checkpoint):

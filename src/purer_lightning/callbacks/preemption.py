@@ -9,7 +9,8 @@ from types import FrameType
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_only
+
+from purer_lightning.running.run_folder import is_first_rank
 
 # By Slurm before its time limit (sbatch --signal), by Slurm at a preemption and by most other systems, by Ctrl-C.
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
@@ -50,7 +51,7 @@ class StopRequest:
         if number == signal.SIGINT and self.number:
             raise KeyboardInterrupt
         self.number = number
-        if getattr(rank_zero_only, "rank", 0) in (0, None):
+        if is_first_rank():
             once_more = "; once more to stop at once" if number == signal.SIGINT else ""
             line = f"\npurer: {signal.Signals(number).name}: saving at the end of this update{once_more}.\n"
             os.write(2, line.encode())  # print is not allowed within a print that the signal has interrupted

@@ -10,11 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.adaptation.classifier import AdaptedClassifier
+from purer_lightning.adaptation.export import METADATA, TOLERANCE, check_agreement, check_exports, load_adapted
+from purer_lightning.adaptation.meta_model import load
 from purer_lightning.errors import PurerError
-from purer_lightning.export import METADATA, TOLERANCE, check_agreement, check_exports, load_adapted
 from purer_lightning.learners import FeatureClassifier, Maml
-from purer_lightning.meta_model import load
 from runs import GREY, WIDTH, built, pictures, write_run
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3])

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from purer_lightning import __version__
+from purer_lightning.adaptation.model_card import model_card
+from purer_lightning.adaptation.stored import Stored, calibration_from_plain, record_from_plain
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
-from purer_lightning.model_card import model_card
-from purer_lightning.stored import Stored, calibration_from_plain, record_from_plain
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from purer_lightning.errors import PurerError
-from purer_lightning.resuming import differences, find_checkpoint
+from purer_lightning.running.resuming import differences, find_checkpoint
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.adaptation.classifier import AdaptedClassifier
 from purer_lightning.data.own_pictures import OwnPicture, printable
 from purer_lightning.files import replacing
 

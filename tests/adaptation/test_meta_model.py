@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import purer_lightning
+from purer_lightning.adaptation.meta_model import MetaModel, load, repeated
+from purer_lightning.adaptation.temperature import best_temperature
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import R2D2, FeatureClassifier, Learner, Maml, ProtoNet
-from purer_lightning.meta_model import MetaModel, load, repeated
-from purer_lightning.temperature import best_temperature
 from runs import COLOUR, SIZE, WIDTH, built, checkpoint, pictures, write_run
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])

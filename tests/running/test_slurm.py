@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from purer_lightning.errors import PurerError
-from purer_lightning.slurm import check_start, check_tasks, device_count, requeue
+from purer_lightning.running.slurm import check_start, check_tasks, device_count, requeue
 
 STEP = {
     "SLURM_JOB_ID": "12",

@@ -8,7 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from purer_lightning.classifier import BATCH, AdaptedClassifier
+from purer_lightning.adaptation.classifier import BATCH, AdaptedClassifier
+from purer_lightning.adaptation.export import check_exportable, check_exports
+from purer_lightning.adaptation.export import export as export_classifier
+from purer_lightning.adaptation.meta_model import MetaModel, load
+from purer_lightning.adaptation.predictions import Prediction, labelled, show, write
 from purer_lightning.data.own_pictures import (
     OwnPicture,
     find_query,
@@ -20,12 +24,8 @@ from purer_lightning.data.own_pictures import (
     without_pictures,
 )
 from purer_lightning.errors import PurerError
-from purer_lightning.export import check_exportable, check_exports
-from purer_lightning.export import export as export_classifier
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.registry import import_learner
-from purer_lightning.meta_model import MetaModel, load
-from purer_lightning.predictions import Prediction, labelled, show, write
 
 NAMED = 20  # skipped pictures that are named on the screen
 

@@ -13,15 +13,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from purer_lightning.adaptation.classifier import AdaptedClassifier, normalise
+from purer_lightning.adaptation.hub import fetch, is_pretrained, read_pretrained, write_pretrained
+from purer_lightning.adaptation.stored import Stored, give_weights, read_stored
+from purer_lightning.adaptation.temperature import best_temperature, folds
 from purer_lightning.calibration import calibrate
-from purer_lightning.classifier import AdaptedClassifier, normalise
 from purer_lightning.data.own_pictures import find_query, read_pictures
 from purer_lightning.errors import PurerError
-from purer_lightning.hub import fetch, is_pretrained, read_pretrained, write_pretrained
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.nets.functional import Weights
-from purer_lightning.stored import Stored, give_weights, read_checkpoint
-from purer_lightning.temperature import best_temperature, folds
 
 
 class MetaModel:
@@ -199,7 +199,7 @@ def load(
             f"'{path}' is one file of weights, not a meta-model; an adapted classifier is loaded by "
             "purer_lightning.load_adapted, a meta-model from the folder that save_pretrained wrote."
         )
-    stored = read_pretrained(Path(path)) if is_pretrained(Path(path)) else read_checkpoint(Path(path), pool)
+    stored = read_pretrained(Path(path)) if is_pretrained(Path(path)) else read_stored(Path(path), pool)
     return MetaModel(stored, f"'{path}'", batchnorm, learner)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from purer_lightning.temperature import TEMPERATURES, best_temperature, folds
+from purer_lightning.adaptation.temperature import TEMPERATURES, best_temperature, folds
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1], [1, 0, 1, 1, 2, 1, 1, 1, 1, 0], [0] * 12 + [1] * 3], ids=str)

@@ -13,14 +13,14 @@ import yaml
 from torch import Tensor
 
 from purer_lightning.calibration import CalibrationSettings
-from purer_lightning.checkpoints import read_checkpoint as read_file
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.loss import InversionWeights
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.registry import make_learner
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import check_normalisation, read_manifest
-from purer_lightning.provenance import provenance_of
+from purer_lightning.running.checkpoints import read_checkpoint
+from purer_lightning.running.provenance import provenance_of
 
 PREFIX = "learner."
 """Begins the names of the meta-model's weights in a checkpoint."""
@@ -135,7 +135,7 @@ def calibration_from_plain(said: Mapping[str, Any] | None, where: str) -> Calibr
     return settings
 
 
-def find_checkpoint(path: Path) -> Path:
+def checkpoint_in(path: Path) -> Path:
     """Return the checkpoint that a run folder, its folder ``checkpoints`` or a file's own path stands for.
 
     Raises:
@@ -153,7 +153,7 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def read_checkpoint(path: Path, pool: str | None = None) -> Stored:
+def read_stored(path: Path, pool: str | None = None) -> Stored:
     """Read a meta-model from a run folder or a checkpoint.
 
     Args:
@@ -163,8 +163,8 @@ def read_checkpoint(path: Path, pool: str | None = None) -> Stored:
     Raises:
         PurerError: no such file, no checkpoint of ``purer fit``, or one that cannot be understood.
     """
-    file = find_checkpoint(path)
-    checkpoint = read_file(file)
+    file = checkpoint_in(path)
+    checkpoint = read_checkpoint(file)
     config = read_config(file.parent.parent / "config.yaml") if file.parent.name == "checkpoints" else {}
     said, state = checkpoint.get("meta_model"), checkpoint.get("state_dict")
     if not isinstance(said, Mapping) or not isinstance(state, Mapping):

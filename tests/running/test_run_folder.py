@@ -7,9 +7,9 @@ import yaml
 from jsonargparse import Namespace
 
 from purer_lightning.errors import PurerError
-from purer_lightning.run_folder import output_folder, run_folder
+from purer_lightning.running.run_folder import output_folder, run_folder
 
-MACHINES = Path(__file__).resolve().parents[1] / "experiments" / "machine"
+MACHINES = Path(__file__).resolve().parents[2] / "experiments" / "machine"
 
 
 @pytest.mark.parametrize(

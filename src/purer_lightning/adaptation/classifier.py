@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from purer_lightning.adaptation.stored import MetaModelRecord
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
-from purer_lightning.stored import MetaModelRecord
 
 BATCH = 256  # pictures at a time; a few MB at the usual sizes
 
@@ -75,7 +75,7 @@ class AdaptedClassifier:
         Raises:
             PurerError: another suffix, packages missing, or the file cannot be written; nothing is left behind.
         """
-        from purer_lightning.export import export  # which needs this class
+        from purer_lightning.adaptation.export import export  # which needs this class
 
         export(self, Path(file))
 

@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from purer_lightning.classifier import AdaptedClassifier
+from purer_lightning.adaptation.classifier import AdaptedClassifier
+from purer_lightning.adaptation.stored import record_from_plain
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner
 from purer_lightning.seeding import generator
-from purer_lightning.stored import record_from_plain
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # between the probabilities of onnxruntime and torch

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
+from purer_lightning.adaptation.meta_model import MetaModel, load
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import Maml
-from purer_lightning.meta_model import MetaModel, load
 from runs import WIDTH, built, pictures, write_run
 
 LABELS = torch.tensor([0, 0, 1, 1])

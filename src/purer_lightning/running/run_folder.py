@@ -6,8 +6,8 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.checkpoints import FOLDER, WORDS
 from purer_lightning.errors import PurerError
+from purer_lightning.running.checkpoints import FOLDER, WORDS
 
 
 def run_folder(config: Any) -> Path:
@@ -47,13 +47,17 @@ def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
             )
         return run / subcommand
     # Asked by the first rank alone: when the others start, it may have begun to write.
-    first = getattr(rank_zero_only, "rank", 0) in (0, None)
-    if first and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
+    if is_first_rank() and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
             f"--run {run} --ckpt_path last."
         )
     return run
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of its run, also before the ranks have been connected."""
+    return getattr(rank_zero_only, "rank", 0) in (0, None)
 
 
 def make_writable(folder: Path) -> None:

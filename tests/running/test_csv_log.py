@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from purer_lightning.csv_log import CsvLog
+from purer_lightning.running.csv_log import CsvLog
 
 THIRD = 1 / 3
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from purer_lightning.adapt import check_writable
+from purer_lightning.adaptation.command import check_writable
+from purer_lightning.adaptation.export import load_adapted
+from purer_lightning.adaptation.meta_model import load
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
-from purer_lightning.export import load_adapted
 from purer_lightning.learners import FeatureClassifier, Maml
-from purer_lightning.meta_model import load
 from runs import GREY, WIDTH, built, write_glyphs, write_run
 
 CLASSES = {"digit two": 3, "heart": 1, "airplane": 4}

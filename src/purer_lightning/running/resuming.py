@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.callbacks.preemption import Interrupted
-from purer_lightning.checkpoints import FOLDER, LAST, SETTINGS, WORDS, Found, last_checkpoint, read_checkpoint
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.slurm import is_job, requeue
+from purer_lightning.running.checkpoints import FOLDER, LAST, SETTINGS, WORDS, Found, last_checkpoint, read_checkpoint
+from purer_lightning.running.run_folder import is_first_rank
+from purer_lightning.running.slurm import is_job, requeue
 
 # What says where a run is and how it is begun or watched, or follows from other settings.
 NOT_COMPARED = (
@@ -138,7 +139,7 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
         stop: what has ended the run.
         words: of the command line; a job comes back only if they let it go on.
     """
-    if getattr(rank_zero_only, "rank", 0) not in (0, None):
+    if not is_first_rank():
         sys.exit(0)  # a failure would let srun or Lightning end the first rank, too, which has more to do
     how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
     if stop.number == signal.SIGUSR1 and is_job(os.environ):

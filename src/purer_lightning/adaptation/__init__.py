@@ -1,0 +1,1 @@
+"""A trained meta-model in use: loaded, adapted to pictures of one's own, exported, shared."""
