@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from complaints import complaint
 from purer_lightning.adaptation.command import check_writable
 from purer_lightning.adaptation.export import load_adapted
 from purer_lightning.adaptation.meta_model import load
@@ -37,16 +38,6 @@ def words(run: Path, tmp_path: Path) -> list[str]:
 def rows(tmp_path: Path) -> list[dict[str, str]]:
     with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def complaint(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 1) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == status
-    said = capsys.readouterr().err.splitlines()
-    (sentence,) = [line for line in said if line.startswith("purer")]
-    assert "Traceback" not in "".join(said)
-    return sentence
 
 
 def test_each_picture_gets_a_label_with_its_probability_and_the_summary_an_accuracy(

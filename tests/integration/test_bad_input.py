@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from complaints import complaint
 from purer_lightning.cli import main
-
-
-def complaint(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 1) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == status
-    said = capsys.readouterr().err.splitlines()
-    (sentence,) = [line for line in said if line.startswith("purer")]
-    assert "Traceback" not in "".join(said)
-    return sentence
 
 
 @pytest.fixture
