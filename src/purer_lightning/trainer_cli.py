@@ -33,7 +33,7 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.running.checkpoints import FOLDER
+from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
 from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
 from purer_lightning.running.run_folder import is_own, make_writable, output_folder, run_folder
@@ -99,7 +99,7 @@ class PurerCLI(LightningCLI):
             {
                 "checkpoint.monitor": "val/accuracy",
                 "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
+                "checkpoint.filename": Path(BEST).stem,
                 "checkpoint.enable_version_counter": False,
             }
         )

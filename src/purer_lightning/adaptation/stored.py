@@ -19,7 +19,7 @@ from purer_lightning.learners.base import Learner
 from purer_lightning.learners.registry import make_learner
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import check_normalisation, read_manifest
-from purer_lightning.running.checkpoints import read_checkpoint
+from purer_lightning.running.checkpoints import BEST, FOLDER, LAST, read_checkpoint
 from purer_lightning.running.provenance import provenance_of
 
 PREFIX = "learner."
@@ -143,7 +143,7 @@ def checkpoint_in(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    candidates = [folder / name for folder in (path / "checkpoints", path) for name in ("best.ckpt", "last.ckpt")]
+    candidates = [folder / name for folder in (path / FOLDER, path) for name in (BEST, LAST)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -165,7 +165,7 @@ def read_stored(path: Path, pool: str | None = None) -> Stored:
     """
     file = checkpoint_in(path)
     checkpoint = read_checkpoint(file)
-    config = read_config(file.parent.parent / "config.yaml") if file.parent.name == "checkpoints" else {}
+    config = read_config(file.parent.parent / "config.yaml") if file.parent.name == FOLDER else {}
     said, state = checkpoint.get("meta_model"), checkpoint.get("state_dict")
     if not isinstance(said, Mapping) or not isinstance(state, Mapping):
         raise PurerError(

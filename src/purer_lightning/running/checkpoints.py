@@ -13,6 +13,7 @@ from purer_lightning.learners.base import Learner
 FOLDER = "checkpoints"  # within a run folder
 SETTINGS = "settings"  # under which a checkpoint holds those of its run
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
+BEST = "best.ckpt"  # by meta-val
 WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints
 
 # What has to agree, and what to change where it does not.
