@@ -16,11 +16,14 @@ from torch.utils.data import DataLoader
 
 from purer_lightning.calibration import CalibrationSettings
 from purer_lightning.cli import main
+from purer_lightning.data.datasets import open_split
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.data.real_episodes import RealEpisodes
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation, summarise
 from purer_lightning.learners import FeatureClassifier, Learner, Maml
+from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.pool_baselines import PoolClassifier
 from purer_lightning.metrics import Z95
 from purer_lightning.nets.functional import Weights
@@ -110,6 +113,53 @@ def test_every_learner_sees_the_same_episodes(data: Batches, tmp_path: Path) -> 
         assert all(torch.equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
         assert one.id == other.id
     assert not torch.equal(seen[0][0].support, seen[0][1].support)
+
+
+class Counting(PoolClassifier):
+    """Counts the pictures that its teachers are shown."""
+
+    shown = 0
+
+    def represent(self, images: Tensor, weights: Weights) -> Tensor:
+        self.shown += len(images)
+        return super().represent(images, weights)
+
+
+def test_teachers_are_shown_each_picture_once_where_episodes_would_show_it_more_often(
+    data: Batches, tmp_path: Path
+) -> None:
+    pictures, shown = open_split(data.root, data.dataset, "test").total, 3 * (1 + 3)
+    data.test_episodes = pictures // shown + 1
+    data.order = range(data.test_episodes)
+    assert run(data, tmp_path, counted := Counting(data.pool)).seen[0].support.dim() == 2
+    assert counted.shown == pictures
+    data.test_episodes = pictures // shown
+    data.order = range(data.test_episodes)
+    assert run(data, tmp_path, counted := Counting(data.pool)).seen[0].support.dim() == 4
+    assert counted.shown == data.test_episodes * shown
+
+
+@pytest.mark.parametrize("head", ["cosine", "logistic"])
+def test_pictures_represented_once_give_the_logits_of_those_represented_in_each_episode(
+    head: HeadName, data: Batches, tmp_path: Path
+) -> None:
+    data.test_episodes, data.order = 60, range(60)
+    learner = PoolClassifier(data.pool, head=head, representation="logits")
+    once = run(data, tmp_path, learner, precision="64-true").seen
+    again = RealEpisodes(open_split(data.root, data.dataset, "test"), data.normalisation, 3, 1, 3, 60, data.seed)
+    for represented, shown in zip(once, (again[i] for i in range(60)), strict=True):
+        assert represented.support.shape == (3, 9)
+        support, query = shown.support.double(), shown.query.double()
+        wanted = learner.logits(query, learner.adapt({}, support, shown.support_labels))
+        fast = learner.adapt({}, represented.support, represented.support_labels)
+        torch.testing.assert_close(learner.logits(represented.query, fast), wanted, rtol=0, atol=1e-12)
+
+
+def test_a_learner_whose_images_see_one_another_is_given_the_images(data: Batches, tmp_path: Path) -> None:
+    data.test_episodes, data.order = 60, range(60)
+    learners: list[Learner] = [maml(), FeatureClassifier("conv4", {"width": 4})]
+    for learner in learners:
+        assert run(data, tmp_path, learner).seen[-1].support.shape == (3, 3, 16, 16)
 
 
 def test_calibration_changes_no_weight_of_the_meta_model(data: Batches, tmp_path: Path) -> None:

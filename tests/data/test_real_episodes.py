@@ -48,6 +48,15 @@ def test_support_and_query_never_share_an_image(split: ImageSplit) -> None:
         assert len(set(map(tuple, pixels.tolist()))) == 18
 
 
+def test_what_a_function_says_of_a_picture_stands_where_the_picture_was(split: ImageSplit) -> None:
+    plain, told = episodes(split), episodes(split)
+    told.represent(lambda images: images.flatten(1)[:, :5])
+    for shown, said in ((plain[i], told[i]) for i in range(len(plain))):
+        assert torch.equal(said.support, shown.support.flatten(1)[:, :5])
+        assert torch.equal(said.query, shown.query.flatten(1)[:, :5])
+        assert said.id == shown.id
+
+
 def test_an_episode_depends_on_seed_and_number_alone(split: ImageSplit) -> None:
     listed = [episodes(split)[i] for i in range(len(episodes(split)))]
     assert len(listed) == 6

@@ -54,6 +54,11 @@ class ImageSplit:
     def __reduce__(self) -> tuple[object, tuple[Path, str, str]]:
         return open_split, (self._root, self.dataset, self.split)
 
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return int(self.counts.sum())
+
     def pictures(self, position: int, slots: Tensor) -> Tensor:
         """Return some pictures of a class.
 

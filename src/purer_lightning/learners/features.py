@@ -47,19 +47,30 @@ class FeatureLearner(Learner):
         return super().weights() | {LEARNT + name: value for name, value in self.learnt.items()}
 
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
-        """Return ``weights`` with the fitted head's state under names that begin with ``FITTED``."""
+        """Return ``weights`` with the fitted head's state under names that begin with ``FITTED``.
+
+        The support may be given as what ``represent`` says of it, (N, D), and so may the images of ``logits``.
+        """
         del second_order  # a closed form has no inner gradient: the result always has its exact graph
         weights = weights | self.with_support_statistics(of_network(weights), support)
-        features = self.represent(support, of_network(weights))
+        features = self._represented(support, of_network(weights))
         with full_precision(features):
             state = self.head(part(weights, LEARNT)).fit(features, labels, self.way)
         return weights | {FITTED + name: value for name, value in state.items()}
 
     def logits(self, images: Tensor, fast: Weights) -> Tensor:
         """Return the head's logits (N, way)."""
-        features = self.represent(images, of_network(fast))
+        features = self._represented(images, of_network(fast))
         with full_precision(features):
             return self.head(part(fast, LEARNT)).logits(features, part(fast, FITTED))
+
+    @property
+    def represents_singly(self) -> bool:
+        """Whether what is said of an image depends on it alone: where the network remembers its statistics."""
+        return self.batchnorm == "running"
+
+    def _represented(self, images: Tensor, weights: Weights) -> Tensor:
+        return images if images.dim() == 2 else self.represent(images, weights)
 
     def represent(self, images: Tensor, weights: Weights) -> Tensor:
         """Return what the head is given, at least float32, (N, D).

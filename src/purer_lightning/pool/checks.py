@@ -141,7 +141,7 @@ def checked_network(weights: dict[str, Tensor], spec: NetworkSpec, where: str) -
     """
     try:
         with torch.device("meta"):  # no memory, and nothing drawn from the global generator
-            network = spec.build(running_statistics=True)
+            network = spec.build(running_statistics=True).float()  # whatever precision a Trainer builds its own in
     except PurerError as error:
         raise PurerError(f"{where}: {error}") from error
     _check_shapes(weights, network.state_dict(), spec, where)
