@@ -1,12 +1,15 @@
-"""Sweeps what distillation depends on, on meta-val, and writes distillation_sweep.md. Hours; goes on where it stopped.
+"""Sweeps what distillation depends on, on meta-val. An hour or two; goes on where it stopped.
 
 .venv/bin/python experiments/sweep_distillation.py [NAME ...]
+
+Writes distillation_sweep.json, and distillation_sweep.md from it. A setting that stands there is not measured again:
+remove it there, and its folder in runs, to have it made anew.
 """
 
 import json
 import shlex
 import sys
-from pathlib import Path
+from typing import Any
 
 from rows import SHOTS, Fit, one_fit
 from run import ROOT, Runner, command
@@ -15,6 +18,8 @@ from purer_lightning.files import replacing
 
 CONFIG = "cifar_fs_distill.yaml"
 EPISODES = 600  # of meta-val
+PAGE = ROOT / "experiments" / "distillation_sweep.md"
+RECORDS = PAGE.with_suffix(".json")
 OBJECTIVE = "--model.objective.init_args"
 # Around these, which are short: the order of settings is what is asked, not how far each one gets.
 CENTRE = {
@@ -41,6 +46,10 @@ SETTINGS: dict[str, dict[str, str]] = {
     "loss_kl": NO_MIRROR | {f"{OBJECTIVE}.loss": "kl"},
     "loss_relational": NO_MIRROR | {f"{OBJECTIVE}.loss": "relational"},
     "features": NO_MIRROR | {f"{OBJECTIVE}.features": "1.0"},
+    "with_episodes": NO_MIRROR | {f"{OBJECTIVE}.episodic": "1.0"},
+    "inverted_100_of_60": INVERTED | {f"{OBJECTIVE}.procedural": "0.0", "--data.images_per_class": "60"},
+    "constant_rate": NO_MIRROR | {"--model.meta_schedule": "constant", "--model.meta_lr": "0.003"},
+    "reuse_16": NO_MIRROR | {f"{OBJECTIVE}.reuse": "16"},
     "updates_1800": {"--trainer.max_steps": "1800"},
     "width_64": {"--model.learner.init_args.arguments": '{"width": 64}'},
 }
@@ -52,37 +61,39 @@ def fit_of(name: str) -> Fit:
     return one_fit(f"sweep_{name}", name, [CONFIG], flags)[SHOTS[0]]
 
 
-def results_of(name: str) -> list[Path]:
-    """Return where each shot's results on meta-val lie once they are there."""
-    return [ROOT / "runs" / fit_of(name).name / f"{shot}shot" / "validate" / "results.json" for shot in SHOTS]
+def measured(runner: Runner, name: str) -> dict[str, Any]:
+    """Fit one setting and score its last weights on meta-val.
 
-
-def measure(runner: Runner, name: str) -> None:
-    """Fit one setting and score its last weights on meta-val, unless that has been done."""
+    Returns:
+        ``shots``: mean and half the interval of the accuracy, 0 to 1, by number of shots; ``minutes`` of the fit;
+        ``commit``.
+    """
     fit = fit_of(name)
-    for shot, results in zip(SHOTS, results_of(name), strict=True):
-        if not results.exists():
-            runner.train(fit)
-            words = ["--data.shot", str(shot), "--data.validation_episodes", str(EPISODES)]
-            checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
-            folder = ["--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"]
-            runner.call(["validate", *fit.words(), *words, *checkpoint, *folder])
+    folder = ROOT / "runs" / fit.name
+    runner.train(fit)
+    shots = {}
+    for shot in SHOTS:
+        words = ["--data.shot", str(shot), "--data.validation_episodes", str(EPISODES)]
+        checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
+        run = ["--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"]
+        runner.call(["validate", *fit.words(), *words, *checkpoint, *run])
+        found = json.loads((folder / f"{shot}shot" / "validate" / "results.json").read_text())["results"][-1]["plain"]
+        shots[str(shot)] = [found["mean"], found["ci95"]]
+    minutes = json.loads((folder / "summary.json").read_text())["minutes"]
+    return {"shots": shots, "minutes": minutes, "commit": (folder / "commit.txt").read_text().split()[0]}
 
 
-def line(name: str) -> str:
+def line(name: str, record: dict[str, Any]) -> str:
     """Format one line of the table."""
-    plain = [json.loads(file.read_text())["results"][-1]["plain"] for file in results_of(name)]
-    summary = json.loads((ROOT / "runs" / fit_of(name).name / "summary.json").read_text())
-    commit = (ROOT / "runs" / fit_of(name).name / "commit.txt").read_text().split()[0]
-    shown = " | ".join(f"{100 * cell['mean']:.2f} ± {100 * cell['ci95']:.2f}" for cell in plain)
+    shown = " | ".join(f"{100 * mean:.2f} ± {100 * ci95:.2f}" for mean, ci95 in record["shots"].values())
     flags = shlex.join(f"{key.removeprefix('--')}={value}" for key, value in SETTINGS[name].items())
-    return f"| {name} | {flags or '-'} | {shown} | {summary['minutes']:.1f} | {commit} |"
+    return f"| {name} | {flags or '-'} | {shown} | {record['minutes']:.1f} | {record['commit']} |"
 
 
-def table() -> str:
+def table(records: dict[str, dict[str, Any]]) -> str:
     """Return the page, of the settings that have been measured."""
     centre = " ".join(f"{key} {value}" for key, value in CENTRE.items())
-    lines = [line(name) for name in SETTINGS if all(file.exists() for file in results_of(name))]
+    lines = [line(name, records[name]) for name in SETTINGS if name in records]
     return "\n".join(
         [
             "# Distillation: what matters, on meta-val",
@@ -103,12 +114,15 @@ def table() -> str:
 
 
 def main(names: list[str]) -> None:
-    """Measure these settings, all without a name, and write the page after each."""
+    """Measure those of these settings that have not been, all without a name, and write both files after each."""
     runner = Runner(ROOT, command())
     for name in names or SETTINGS:
-        measure(runner, name)
-        with replacing(ROOT / "experiments" / "distillation_sweep.md") as file:
-            file.write_text(table())
+        record = json.loads(RECORDS.read_text()).get(name) or measured(runner, name)
+        records = json.loads(RECORDS.read_text()) | {name: record}  # another sweep may have written in the meantime
+        with replacing(RECORDS) as file:
+            file.write_text(json.dumps(records, indent=2) + "\n")
+        with replacing(PAGE) as file:
+            file.write_text(table(records))
 
 
 if __name__ == "__main__":
