@@ -17,6 +17,7 @@ from purer_lightning.data.datasets import open_split
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.pool.teachers import load_pool
 from purer_lightning.report.gallery import read_sheets
+from purer_lightning.running.names import METRICS, TIMES
 
 PICTURES = Path(__file__).parent / "pictures"
 CLASSES = 6  # rows of the gallery
@@ -62,12 +63,12 @@ def sharpening(run: Path) -> None:
 
 def difficulty(run: Path) -> None:
     """Draw difficulty, the switch's firings and the accuracy on meta-val over the meta-update."""
-    with (run / "metrics.csv").open(newline="") as file:
+    with (run / METRICS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     updates = [row for row in rows if row["curriculum/difficulty"]]
     step = [float(row["curriculum/step"]) for row in updates]
     fired = [float(row["curriculum/step"]) for row in updates if float(row["curriculum/switch"]) > 0]
-    with (run / "times.csv").open(newline="") as file:
+    with (run / TIMES).open(newline="") as file:
         validations = list(csv.DictReader(file))
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     axes = figure.subplots()

@@ -21,6 +21,7 @@ from purer_lightning.cli import main
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.examples import write_examples
 from purer_lightning.metrics import interval
+from purer_lightning.running.names import PREDICTIONS
 
 QUERY = 100  # pictures a class, of 5 classes with 5 support pictures each
 
@@ -30,9 +31,9 @@ def run_command(run: str, folder: Path) -> tuple[float, float]:
     places = ["--support", str(folder / "support"), "--query", str(folder / "query")]
     started = time.process_time()
     with contextlib.redirect_stdout(sys.stderr):
-        main(["adapt", "--ckpt_path", run, *places, "--output", str(folder / "predictions.csv")])
+        main(["adapt", "--ckpt_path", run, *places, "--output", str(folder / PREDICTIONS)])
     seconds = time.process_time() - started
-    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / PREDICTIONS).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return sum(row["label"] == row["folder"] for row in rows) / len(rows), seconds
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from rows import ROWS, SHOTS, Fit
 
 from purer_lightning.files import replacing
+from purer_lightning.running.names import TIMES
 
 # The background is that of the page. Each colour has a contrast of at least 3 on white and on the near-black of dark
 # pages (WCAG 2, 1.4.11, for graphics); text and axes have 4.
@@ -33,7 +34,7 @@ class Curve(NamedTuple):
 
 def read_curve(results: Path, fit: Fit) -> Curve | None:
     """Read a fit's times.csv, or return None where there is none."""
-    file = results / fit.name / "times.csv"
+    file = results / fit.name / TIMES
     if not file.exists():
         return None
     with file.open(newline="") as lines:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from rows import REPEATS, ROWS, SHOTS, Fit, Row
 
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.running.names import COMMIT, CONFIG, METRICS, OF_FIT, RESULTS, SUMMARY, TIMES
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_A_TIME = 2
@@ -81,35 +82,35 @@ class Runner:
     def train(self, fit: Fit) -> None:
         """Meta-train into ``runs/NAME``, or go on where an interrupted run has saved last."""
         run = self.root / "runs" / fit.name
-        if not (run / "summary.json").exists():
+        if not (run / SUMMARY).exists():
             words = ["fit", *fit.words(), "--run", f"runs/{fit.name}", "--trainer.enable_progress_bar", "false"]
             if (run / "checkpoints").exists():
                 words += ["--ckpt_path", "last"]
             else:
                 shutil.rmtree(run, ignore_errors=True)
             run.mkdir(parents=True, exist_ok=True)
-            with (run / "commit.txt").open("a") as commits:  # a line for each start
+            with (run / COMMIT).open("a") as commits:  # a line for each start
                 commits.write(f"{code_state(self.root)}\n")
             self.call(words)
 
     def keep(self, run: Path) -> None:
         """Copy a finished fit's files to its folder of results."""
         folder = self.results(run.name)
-        for file in (run / "summary.json", run / "times.csv", run / "metrics.csv"):
+        for file in (run / SUMMARY, run / TIMES, run / METRICS):
             if file.exists():
                 shutil.copy(file, folder)
-        for name in ("commit.txt", "config.yaml"):  # tests have files of these names
+        for name in (COMMIT, CONFIG):  # tests have files of these names
             if (run / name).exists():
-                shutil.copy(run / name, folder / f"fit_{name}")
+                shutil.copy(run / name, folder / f"{OF_FIT}{name}")
 
     def is_tested(self, row: Row, shot: int) -> bool:
         """Tell whether results.json, which is written last, is there."""
-        return (self.root / "experiments" / "results" / row.folder(shot) / "test" / "results.json").exists()
+        return (self.root / "experiments" / "results" / row.folder(shot) / "test" / RESULTS).exists()
 
     def test(self, row: Row, shot: int) -> None:
         """Score on the fixed meta-test episodes; keeps results.json, episodes.csv, config.yaml and the commit."""
         name = row.folder(shot)
-        (self.results(name) / "commit.txt").write_text(f"{code_state(self.root)}\n")
+        (self.results(name) / COMMIT).write_text(f"{code_state(self.root)}\n")
         run = ["--run", f"experiments/results/{name}", "--trainer.enable_progress_bar", "false"]
         self.call(["test", *row.words(shot), *run])
 

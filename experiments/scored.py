@@ -9,6 +9,7 @@ import torch
 from rows import Row
 
 from purer_lightning.metrics import Interval, interval
+from purer_lightning.running.names import COMMIT, EPISODES, OF_FIT, RESULTS, SUMMARY
 
 PLAIN, ICFIL = "plain", "icfil"
 # Results may be compared episode by episode where all of these agree.
@@ -44,14 +45,14 @@ class Scored(NamedTuple):
 def read_row(results: Path, row: Row, shot: int) -> Scored | None:
     """Read one row, or return None where results.json, which is written last, is not there."""
     folder = results / row.folder(shot)
-    file = folder / "test" / "results.json"
+    file = folder / "test" / RESULTS
     if not file.exists():
         return None
     result = json.loads(file.read_text(encoding="utf-8"))
     fit = row.fits.get(shot)
-    summary_file = results / fit.name / "summary.json" if fit else None
+    summary_file = results / fit.name / SUMMARY if fit else None
     summary = json.loads(summary_file.read_text()) if summary_file and summary_file.exists() else None
-    with (folder / "test" / "episodes.csv").open(newline="") as lines:
+    with (folder / "test" / EPISODES).open(newline="") as lines:
         scores = list(csv.DictReader(lines))
     accuracies = {
         method: {int(line["episode"]): float(line[method]) for line in scores}
@@ -60,8 +61,8 @@ def read_row(results: Path, row: Row, shot: int) -> Scored | None:
     }
     teachers = len(result["meta_model"].get("architectures", ()))
     title = row.title.format(teachers=f" {teachers}" if teachers else "")
-    fit_commits = commits(results / fit.name / "fit_commit.txt") if fit else "-"
-    return Scored(title, row, result, summary, fit_commits, commits(folder / "commit.txt"), accuracies)
+    fit_commits = commits(results / fit.name / f"{OF_FIT}{COMMIT}") if fit else "-"
+    return Scored(title, row, result, summary, fit_commits, commits(folder / COMMIT), accuracies)
 
 
 def commits(file: Path) -> str:

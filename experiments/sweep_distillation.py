@@ -15,6 +15,7 @@ from rows import SHOTS, Fit, one_fit
 from run import ROOT, Runner, command
 
 from purer_lightning.files import replacing
+from purer_lightning.running.names import COMMIT, RESULTS, SUMMARY
 
 CONFIG = "cifar_fs_distill.yaml"
 EPISODES = 600  # of meta-val
@@ -77,10 +78,10 @@ def measured(runner: Runner, name: str) -> dict[str, Any]:
         checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
         run = ["--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"]
         runner.call(["validate", *fit.words(), *words, *checkpoint, *run])
-        found = json.loads((folder / f"{shot}shot" / "validate" / "results.json").read_text())["results"][-1]["plain"]
+        found = json.loads((folder / f"{shot}shot" / "validate" / RESULTS).read_text())["results"][-1]["plain"]
         shots[str(shot)] = [found["mean"], found["ci95"]]
-    minutes = json.loads((folder / "summary.json").read_text())["minutes"]
-    return {"shots": shots, "minutes": minutes, "commit": (folder / "commit.txt").read_text().split()[0]}
+    minutes = json.loads((folder / SUMMARY).read_text())["minutes"]
+    return {"shots": shots, "minutes": minutes, "commit": (folder / COMMIT).read_text().split()[0]}
 
 
 def line(name: str, record: dict[str, Any]) -> str:

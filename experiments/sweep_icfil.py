@@ -13,6 +13,7 @@ from pathlib import Path
 from run import code_state
 
 from purer_lightning.cli import main
+from purer_lightning.running.names import RESULTS
 
 # The settings are stated whole, so that a later default changes no table.
 CENTRE: dict[str, float] = {
@@ -46,7 +47,7 @@ def measure(checkpoint: str, config: str, episodes: int, setting: dict[str, floa
         quiet = ["--trainer.enable_progress_bar", "false", "--data.validation_episodes", str(episodes)]
         with contextlib.redirect_stdout(sys.stderr):
             main([*command, *quiet, *flags])
-        results = json.loads((Path(folder) / "validate" / "results.json").read_text())
+        results = json.loads((Path(folder) / "validate" / RESULTS).read_text())
     found: dict[str, dict[str, float]] = results["results"][-1]
     return found
 

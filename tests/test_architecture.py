@@ -1,4 +1,4 @@
-"""The boundaries between the parts of the package, read off its source: who may import whom."""
+"""The boundaries between the parts of the package, read off its source: who may import whom, and what stands once."""
 
 import ast
 from collections.abc import Iterator
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from purer_lightning.running import names
+
 PACKAGE = "purer_lightning"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 FILES = sorted(SOURCE.rglob("*.py"))
+SCRIPTS = sorted((SOURCE.parents[1] / "experiments").glob("*.py"))
 
 # (files, what they must not import, files that are excepted); patterns and files are relative to the package.
 BOUNDARIES = [
@@ -20,6 +23,7 @@ BOUNDARIES = [
     ("objectives/*", ["data", "training", "callbacks", "evaluation"], [], []),
     ("evaluation.py", ["pool", "inversion.bank", "inversion.curriculum", "objectives"], [], []),
 ]
+SUFFIXES = (".csv", ".html", ".json", ".png", ".txt", ".yaml")
 LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
 MAY_IMPORT_LIGHTNING = [
     "cli*",
@@ -88,6 +92,11 @@ def unsafe_loads(code: str) -> Iterator[int]:
                 yield node.lineno
 
 
+def literals(code: str) -> set[str]:
+    """Return the strings that stand in ``code``, also those in its f-strings; docstrings are strings of more words."""
+    return {str(node.value) for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+
+
 def relative(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
 
@@ -105,6 +114,13 @@ def test_imports_keep_the_boundaries(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_weights_are_loaded_without_executing_anything(path: Path) -> None:
     assert list(unsafe_loads(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_name_of_a_file_of_a_run_stands_in_one_place(path: Path) -> None:
+    declared = {name for name in vars(names).values() if isinstance(name, str) and Path(name).suffix in SUFFIXES}
+    assert len(declared) > 8
+    assert path == Path(str(names.__file__)) or declared & literals(path.read_text(encoding="utf-8")) == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)

@@ -15,6 +15,7 @@ from purer_lightning.data.examples import write_examples
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.metrics import Interval
+from purer_lightning.running.names import CONFIG, METRICS, PSEUDO_IMAGES, REPORT, RESULTS
 
 Row = tuple[str, Interval]
 
@@ -73,7 +74,7 @@ def _step(title: str) -> Iterator[None]:
 
 def _rows(folder: Path) -> list[Row]:
     def result(of: str, method: str) -> Interval:
-        return Interval(**json.loads((folder / of / "results.json").read_text())["results"][-1][method])
+        return Interval(**json.loads((folder / of / RESULTS).read_text())["results"][-1][method])
 
     return [
         ("random start, fine-tuned", result("random_start/test", "plain")),
@@ -85,7 +86,7 @@ def _rows(folder: Path) -> list[Row]:
 
 def _write_results(folder: Path, rows: list[Row]) -> None:
     results = {name: interval._asdict() for name, interval in rows}
-    with replacing(folder / "results.json") as file:
+    with replacing(folder / RESULTS) as file:
         file.write_text(json.dumps(results, indent=2) + "\n")
 
 
@@ -101,12 +102,12 @@ def _show(folder: Path, rows: list[Row]) -> None:
     console.print(table)
     console.print(f"The run's folder is {folder}:")
     for name, what in (
-        ("config.yaml", "the resolved configuration"),
-        ("metrics.csv", "every curve, difficulty above all"),
+        (CONFIG, "the resolved configuration"),
+        (METRICS, "every curve, difficulty above all"),
         ("checkpoints/best.ckpt", "the meta-model"),
-        ("results.json", "the table above"),
-        ("pseudo_images.png", "what was inverted from the pool, by class"),
+        (RESULTS, "the table above"),
+        (PSEUDO_IMAGES, "what was inverted from the pool, by class"),
         ("pictures/", "unseen characters, to try purer adapt on"),
-        ("report.html", "all of this, to look at in a browser"),
+        (REPORT, "all of this, to look at in a browser"),
     ):
         console.print(f"  {name:<22} {what}", highlight=False)

@@ -24,6 +24,7 @@ from purer_lightning.learners.features import FeatureLearner, of_network
 from purer_lightning.metrics import EpisodeAccuracy, interval
 from purer_lightning.precision import full_precision
 from purer_lightning.running.checkpoints import check_meta_model
+from purer_lightning.running.names import EPISODES, RESULTS
 
 PLAIN, ICFIL = "plain", "icfil"
 NUMERIC_REMEDIES = {
@@ -172,13 +173,13 @@ class IcfilEvaluation(LightningModule):
     def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:
         """Write results.json last: where it is, the row is whole."""
         self.run.mkdir(parents=True, exist_ok=True)
-        with replacing(self.run / "episodes.csv") as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.run / EPISODES) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["episode", *by_method])
             columns = [accuracies.tolist() for accuracies in by_method.values()]
             writer.writerows(zip(ids.tolist(), *columns, strict=True))
         shown = self.results | {"results": null_for_infinite(self.results["results"])}
-        with replacing(self.run / "results.json") as temporary:
+        with replacing(self.run / RESULTS) as temporary:
             temporary.write_text(json.dumps(shown, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def describe(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
+from purer_lightning.running.names import CONFIG
 from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
 from purer_lightning.running.run_folder import is_own, make_writable, output_folder, run_folder
 from purer_lightning.running.slurm import check_tasks, device_count
@@ -197,7 +198,7 @@ def run(args: list[str]) -> None:
                 args=args,
                 seed_everything_default=0,
                 trainer_defaults=TRAINER_DEFAULTS,
-                save_config_kwargs={"overwrite": True},
+                save_config_kwargs={"overwrite": True, "config_filename": CONFIG},
                 parser_kwargs={"exit_on_error": False},
             )
     except Interrupted as stop:

@@ -184,7 +184,7 @@ def test_several_runs_are_laid_over_one_another_and_can_be_hidden(run: Path, fin
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_stand_out_from_the_ground(scheme: str) -> None:
-    style = (files("purer_lightning.report") / "template" / "report.css").read_text()
+    style = (files("purer_lightning.report") / "template" / "page.css").read_text()
     light, dark = style.split("@media (prefers-color-scheme: dark)")
     colours = dict(re.findall(r"(--[\w-]+): (#\w{6});", light if scheme == "light" else dark))
     for name in ("--ink", "--muted", "--accent", *(f"--run-{number}" for number in range(8))):

@@ -26,6 +26,7 @@ from purer_lightning.data.own_pictures import (
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.registry import import_learner
+from purer_lightning.running.names import PREDICTIONS
 
 NAMED = 20  # skipped pictures that are named on the screen
 
@@ -34,7 +35,7 @@ def adapt(
     ckpt_path: str,
     support: str,
     query: list[str] | None = None,
-    output: str = "predictions.csv",
+    output: str = PREDICTIONS,
     export: list[str] | None = None,
     icfil: bool = False,
     batchnorm: BatchNormMode | None = None,

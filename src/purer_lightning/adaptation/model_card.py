@@ -22,7 +22,7 @@ classifier = model.adapt(support, ["cat", "cat", "dog"])
 probabilities = classifier.predict(model.read(["which.jpg"]))  # columns: classifier.class_names
 ```
 
-Or `purer adapt --ckpt_path {name} --support DIR --query DIR --output predictions.csv`, with one folder a class in
+Or `purer adapt --ckpt_path {name} --support DIR --query DIR`, with one folder a class in
 `--support`. Pictures of any size and format are brought to {channels} x {size} x {size} (shorter side resized, centre
 cropped) and normalised by mean {mean} and deviation {std}.
 

@@ -20,6 +20,7 @@ from purer_lightning.learners.registry import make_learner
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import check_normalisation, read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER, LAST, read_checkpoint
+from purer_lightning.running.names import CONFIG
 from purer_lightning.running.provenance import provenance_of
 
 PREFIX = "learner."
@@ -165,7 +166,7 @@ def read_stored(path: Path, pool: str | None = None) -> Stored:
     """
     file = checkpoint_in(path)
     checkpoint = read_checkpoint(file)
-    config = read_config(file.parent.parent / "config.yaml") if file.parent.name == FOLDER else {}
+    config = read_config(file.parent.parent / CONFIG) if file.parent.name == FOLDER else {}
     said, state = checkpoint.get("meta_model"), checkpoint.get("state_dict")
     if not isinstance(said, Mapping) or not isinstance(state, Mapping):
         raise PurerError(

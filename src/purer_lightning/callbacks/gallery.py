@@ -12,6 +12,7 @@ from torch import Tensor
 from purer_lightning.files import replacing
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.report.gallery import Shown, save_gallery, save_sheet
+from purer_lightning.running.names import PSEUDO_IMAGES
 from purer_lightning.tracking import WandbRun
 from purer_lightning.training import PurerModule
 
@@ -68,7 +69,7 @@ class GalleryCallback(Callback):
         self._show(trainer, pl_module)
         pictures, chosen = self._pictures(pl_module)
         names = [pl_module.pool.classes[position].name for position in chosen]
-        path = Path(trainer.default_root_dir) / "pseudo_images.png"
+        path = Path(trainer.default_root_dir) / PSEUDO_IMAGES
         title = f"after {trainer.global_step} updates"
         with replacing(path) as temporary:
             save_gallery(pictures, names, temporary, title)

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning import __version__
 from purer_lightning.files import replacing
+from purer_lightning.running.names import SUMMARY, TIMES
 
 ACCURACY = "val/accuracy"
 
@@ -71,7 +72,7 @@ class SummaryCallback(Callback):
             return
         self._times.append([trainer.global_step, self.minutes(), float(accuracy)])
         with (
-            replacing(Path(trainer.default_root_dir) / "times.csv") as temporary,
+            replacing(Path(trainer.default_root_dir) / TIMES) as temporary,
             temporary.open("w", newline="") as file,
         ):
             csv.writer(file).writerows([("update", "minutes", ACCURACY), *self._times])
@@ -80,7 +81,7 @@ class SummaryCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock and write the file, whole or not at all, unless it says all there is to say."""
         self._earlier_minutes, self._started = self.minutes(), None
-        path = Path(trainer.default_root_dir) / "summary.json"
+        path = Path(trainer.default_root_dir) / SUMMARY
         if path.exists() and not self._trained:
             return
         summary = {

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from purer_lightning.errors import PurerError
-
-METRICS = "metrics.csv"
+from purer_lightning.running.names import METRICS, TIMES
 
 
 class Curve(NamedTuple):
@@ -53,7 +52,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 
 def read_times(folder: Path) -> list[Moment]:
     """Read times.csv; empty where there is none, as in runs of before it existed."""
-    file = folder / "times.csv"
+    file = folder / TIMES
     if not file.is_file():
         return []
     columns = ("update", "minutes", "val/accuracy")

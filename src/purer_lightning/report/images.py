@@ -12,6 +12,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.report.gallery import Sheets, read_sheets
 from purer_lightning.report.markup import Html, join, section, tag
 from purer_lightning.report.runs import Run
+from purer_lightning.running.names import PSEUDO_IMAGES
 
 MOMENTS, COLUMNS = 12, 8  # of the gallery: what fits into a page of a few megabytes, and across a phone
 QUALITY = 85  # of WebP, 0 to 100: a third of PNG's bytes, and no difference that the eye finds in such pictures
@@ -36,7 +37,7 @@ def galleries(runs: Sequence[Run]) -> Html:
 
 def _gallery(run: Run, position: int, named: bool) -> Html:
     title = tag("h3", run.name) if named else ""
-    sheets, last = read_sheets(run.folder, MOMENTS), run.folder / "pseudo_images.png"
+    sheets, last = read_sheets(run.folder, MOMENTS), run.folder / PSEUDO_IMAGES
     if sheets:
         return join([title, _slides(position, sheets)])
     if last.is_file():

@@ -17,6 +17,7 @@ from purer_lightning.report.overview import method, overview, run_name, state, t
 from purer_lightning.report.results import Result, find_results
 from purer_lightning.report.runs import Run, read_runs
 from purer_lightning.report.scores import results_section, verdicts
+from purer_lightning.running.names import REPORT
 
 VALIDATIONS = 12  # rows at most of the table that says in figures what the first picture shows
 
@@ -38,7 +39,7 @@ def report(runs: list[str], output: str | None = None, root: str | None = None, 
             written.
     """
     read = read_runs(runs)
-    path = Path(output) if output else read[0].folder / "report.html"
+    path = Path(output) if output else read[0].folder / REPORT
     if path.is_dir() or not path.parent.is_dir():
         found = "is a folder" if path.is_dir() else f"would lie in '{path.parent}', which is no folder"
         raise PurerError(f"Expected --output to name a file in a folder that exists, but '{path}' {found}.")
@@ -69,10 +70,10 @@ def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = Non
         episodes_section(runs, results, root, pictures=pictures),
     ]
     template = files("purer_lightning.report") / "template"
-    return Template((template / "report.html").read_text(encoding="utf-8")).substitute(
+    return Template((template / "page.html").read_text(encoding="utf-8")).substitute(
         title=html(title),
-        style=(template / "report.css").read_text(encoding="utf-8"),
-        script=(template / "report.js").read_text(encoding="utf-8"),
+        style=(template / "page.css").read_text(encoding="utf-8"),
+        script=(template / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
         lede=join([*[tag("p", *_lede(run, len(runs) > 1)) for run in runs], *verdicts(results)]),
         switches=switches(runs),

@@ -11,6 +11,7 @@ import torch
 from purer_lightning.errors import PurerError
 from purer_lightning.metrics import Interval, interval
 from purer_lightning.report.runs import Run, located, read_json
+from purer_lightning.running.names import EPISODES, RESULTS
 
 PLAIN, ICFIL = "plain", "icfil"
 STAGES = ("test", "validate")
@@ -111,7 +112,7 @@ def _task(run: Run) -> Task:
 def _candidates(runs: list[Run]) -> Iterator[Path]:
     for run in runs:
         for folder in (run.folder, *_folders(run.folder), *_folders(run.folder.resolve().parent)):
-            yield from (folder / stage for stage in STAGES if (folder / stage / "results.json").is_file())
+            yield from (folder / stage for stage in STAGES if (folder / stage / RESULTS).is_file())
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -126,7 +127,7 @@ def _open(folder: Path) -> bool:
 
 def _read(folder: Path, runs: list[Run]) -> Result | None:
     """Read one folder of results; None where it is none of ours, or of a run that the report is not about."""
-    file, inside = folder / "results.json", _lies_in_one(folder, runs)
+    file, inside = folder / RESULTS, _lies_in_one(folder, runs)
     try:
         said = read_json(file)
     except PurerError:
@@ -166,7 +167,7 @@ def _owner(folder: Path, checkpoint: str | None, runs: list[Run]) -> int | None:
 
 
 def _accuracies(folder: Path) -> dict[str, dict[int, float]]:
-    file = folder / "episodes.csv"
+    file = folder / EPISODES
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))

@@ -10,10 +10,11 @@ import yaml
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.pool.manifest import PoolManifest, read_manifest
 from purer_lightning.report.curves import Curve, Moment, read_curves, read_times
+from purer_lightning.running.names import COMMIT, CONFIG, OF_FIT, SUMMARY
 
 # The second names are those under which results are kept in a repository.
-CONFIGS = ("config.yaml", "fit_config.yaml")
-COMMITS = ("commit.txt", "fit_commit.txt")
+CONFIGS = (CONFIG, OF_FIT + CONFIG)
+COMMITS = (COMMIT, OF_FIT + COMMIT)
 
 
 class Run(NamedTuple):
@@ -92,7 +93,7 @@ def read_run(folder: Path) -> Run:
         is_run = False
     if not is_run:
         raise PurerError(f"'{file}' is not the configuration of a run of purer fit; give a folder that purer fit made.")
-    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).is_file() else {}
     commits = [(folder / name).read_text(errors="replace").split() for name in COMMITS if (folder / name).is_file()]
     return Run(
         folder,

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from purer_lightning.files import replacing, sync
+from purer_lightning.running.names import METRICS
 
 STEP = "step"
 
@@ -26,7 +27,7 @@ class CsvLog(Logger):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / METRICS
         self._lines = 0
         self._columns: list[str] = []
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from purer_lightning.running.names import RESULTS
+
 
 def provenance_of(checkpoint: Path, config: Mapping[str, Any], updates: int | None) -> dict[str, Any]:
     """Return what a card says of a checkpoint, in plain types and without this machine's paths.
@@ -26,7 +28,7 @@ def provenance_of(checkpoint: Path, config: Mapping[str, Any], updates: int | No
         "objective": ((model.get("objective") or {}).get("class_path") or "Episodic").rpartition(".")[2],
         "curriculum": (model.get("curriculum") or {}).get("enabled"),
         "seed": config.get("seed_everything"),
-        "tests": _tests(checkpoint.parent.parent / "test" / "results.json", checkpoint.name),
+        "tests": _tests(checkpoint.parent.parent / "test" / RESULTS, checkpoint.name),
     }
     return {name: value for name, value in said.items() if value is not None} if config else {}
 

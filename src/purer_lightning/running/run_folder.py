@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.errors import PurerError
 from purer_lightning.running.checkpoints import FOLDER, WORDS
+from purer_lightning.running.names import METRICS, RESULTS
 
 
 def run_folder(config: Any) -> Path:
@@ -41,13 +42,13 @@ def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
             f"remove it, or name another folder with --run."
         )
     if subcommand != "fit":
-        if (run / subcommand / "results.json").exists():
+        if (run / subcommand / RESULTS).exists():
             raise PurerError(
                 f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
             )
         return run / subcommand
     # Asked by the first rank alone: when the others start, it may have begun to write.
-    if is_first_rank() and not goes_on and any((run / made).exists() for made in ("metrics.csv", FOLDER)):
+    if is_first_rank() and not goes_on and any((run / made).exists() for made in (METRICS, FOLDER)):
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
             f"--run {run} --ckpt_path last."
