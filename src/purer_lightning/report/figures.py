@@ -143,7 +143,8 @@ def inversion(runs: Sequence[Run], term: str) -> Figure | None:
     for position, run in enumerate(runs):
         if key in run.curves:
             raw = thinned(run.curves[key], POINTS)
-            traces.append(line_trace(raw, position, name=_called(run, term), hovertemplate="%{y:.4g}", line_width=1.6))
+            name = _called(run, term.replace("_", " "))
+            traces.append(line_trace(raw, position, name=name, hovertemplate="%{y:.4g}", line_width=1.6))
     values = [value for trace in traces for value in trace["y"]]
     layout = {
         "height": 260,
@@ -167,8 +168,9 @@ def against_time(runs: Sequence[Run]) -> Figure | None:
     layout = {
         "height": 300,
         "hovermode": "closest",
+        "hoverdistance": -1,  # however far the nearest is: there are few of them
         "xaxis": {"title": {"text": "minutes of training"}, "rangemode": "tozero"},
-        "yaxis": {"ticksuffix": " %"},
+        "yaxis": {"title": {"text": "accuracy on meta-val"}, "ticksuffix": " %"},
     }
     return {"data": traces, "layout": layout} if traces else None
 

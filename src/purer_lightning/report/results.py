@@ -154,12 +154,12 @@ def _lies_in_one(folder: Path, runs: list[Run]) -> bool:
 
 
 def _owner(folder: Path, checkpoint: str | None, runs: list[Run]) -> int | None:
+    """Return the run in whose folder a result lies, which may be a copy; else the one whose checkpoint was scored."""
+    holders = [position for position, run in enumerate(runs) if folder.parent.resolve() == run.folder.resolve()]
+    if holders or not checkpoint:
+        return holders[0] if holders else None
+    trained = Path(checkpoint).parent.parent
     for position, run in enumerate(runs):
-        if folder.parent.resolve() == run.folder.resolve():
-            return position
-        trained = Path(checkpoint).parent.parent if checkpoint else None
-        if trained is None:
-            continue
         there = located(str(trained), folder)
         if there == run.folder.resolve() or (there is None and trained.name == run.folder.resolve().name):
             return position

@@ -29,6 +29,7 @@ def distribution(by_name: Sequence[tuple[str, int, bool, Sequence[float]]]) -> F
     layout = {
         "height": 320,
         "hovermode": "x unified",
+        "margin": {"r": 28},  # room for half of "100 %"
         "xaxis": {"title": {"text": "accuracy in an episode"}, "ticksuffix": " %", "range": [0, 100], "dtick": 20},
         "yaxis": {"ticksuffix": " %", "rangemode": "tozero", "title": {"text": "of the episodes"}},
     }

@@ -4,7 +4,9 @@
   const coarse = matchMedia("(pointer: coarse)");
   const hidden = new Set();
   // Named one by one: since plotly.js 4 its own choice has a button that uploads the chart.
-  const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
+  const STEPS = ["zoomIn2d", "zoomOut2d", "resetScale2d"];
+  // A finger that is drawn over a figure scrolls the page; so it zooms by the buttons alone, which are always there.
+  const BUTTONS = coarse.matches ? [STEPS] : [["toImage"], ["zoom2d", "pan2d", ...STEPS]];
   const figures = [...document.querySelectorAll("figure[data-plot]")].map((figure) => ({
     place: figure.querySelector(".plot"),
     text: document.getElementById(figure.dataset.plot).textContent,
@@ -29,7 +31,8 @@
     const base = {
       autosize: true, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "var(--muted)", activecolor: "var(--accent)" },
-      margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: coarse.matches ? false : "zoom",
+      dragmode: coarse.matches ? false : "zoom",
+      uirevision: "kept", // a figure stays zoomed when a run is hidden or the theme changes
       font: { family: "var(--sans)", size: 13, color: "var(--muted)" },
       hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--rule)", namelength: -1,
         font: { family: "var(--sans)", size: 13, color: "var(--ink)" } },
@@ -39,7 +42,8 @@
       const title = { ...layout[key].title, font: { size: 13 }, standoff: 8 };
       return [key, { ...axis, ...(key[0] === "y" ? { showspikes: false } : {}), ...layout[key], title }];
     }));
-    return resolved({ ...base, ...layout, ...own }, style);
+    const margin = { l: 8, r: 8, t: coarse.matches ? 40 : 8, b: 8, ...layout.margin };
+    return resolved({ ...base, ...layout, ...own, margin }, style);
   }
 
   function draw() {
@@ -49,7 +53,7 @@
       const traces = figure.data.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta.run) }));
       Plotly.react(place, resolved(traces, style), themed(figure.layout, style), {
         responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtons: BUTTONS,
-        displayModeBar: coarse.matches ? false : "hover",
+        displayModeBar: coarse.matches ? true : "hover",
       });
     }
   }
