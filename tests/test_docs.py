@@ -1,7 +1,7 @@
-"""The documentation: its code blocks are run, its pages are built strictly, and reading them fetches nothing.
+"""The README and the documentation: their code blocks are run; pages are built strictly, and reading fetches nothing.
 
 A block that is not run says why in a comment above it: <!-- not run: reason -->. The others are run as they stand,
-in their order, in a folder that has what a reader would have: a finished run in runs/demo, some pictures, and a
+in their order, in a folder that has what a reader would have: a finished run in runs/demo, pictures, and a
 ``demo.yaml`` that takes the bundled one's place (as the page on configurations says it does) and takes seconds.
 """
 
@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from PIL import Image
 
 from purer_lightning.bundled import bundled_configs
 from purer_lightning.cli import main
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = sorted((PROJECT / "docs").rglob("*.md"))
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "yaml", "text"}
 FOREIGN = re.compile(r"""(?:src|href)=["']?(?:https?:)?//[^"'\s>]+|url\(["']?(?:https?:)?//[^)]+|@import[^;]+//[^;]+""")
@@ -82,6 +83,9 @@ def desk(toy_data: Path, toy_pool: Path, tmp_path_factory: pytest.TempPathFactor
             pictures.mkdir(parents=True)
             for number in numbers:
                 shutil.copy(toy_data / "pictures" / source / f"{number}.png", pictures)
+    for name, picture in (("cat_1", "cat/0"), ("cat_2", "cat/1"), ("dog_1", "dog/0"), ("which", "../query/cat/2")):
+        with Image.open(folder / "runs" / "demo" / "pictures" / "support" / f"{picture}.png") as opened:
+            opened.save(folder / f"{name}.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for run in ("runs/demo", "runs/second"):
@@ -120,6 +124,12 @@ def test_the_code_of_a_page_runs_as_it_stands(page: Path, desk: Path) -> None:
             run_shell(block.code)
         elif block.language == "yaml":
             assert isinstance(yaml.safe_load(block.code), dict)
+
+
+def test_no_block_of_the_readme_is_hidden_from_its_run_by_indentation() -> None:
+    fenced = FENCE.sub("", PAGES[0].read_text(encoding="utf-8"))
+    assert re.findall(r"^ {4,}\S.*$", fenced, re.M) == []
+    assert {block.language for block in blocks(PAGES[0]) if block.why is None} == {"sh", "python", "text"}
 
 
 def test_a_block_that_fails_fails_its_page(tmp_path: Path) -> None:
