@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench growth real tables learn2learn test-slurm wheel
+.PHONY: help demo test check docs bench growth real tables learn2learn slurm test-slurm wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -53,9 +53,12 @@ learn2learn: .venv/.installed ## build learn2learn from its source distribution 
 	  && $(BIN)/python -m pip install --quiet --no-deps "$$folder"/learn2learn-*.whl
 	$(BIN)/python -m pytest tests/learners/test_learn2learn.py
 
-test-slurm: .venv/.installed ## the tests under a real Slurm of this machine alone; installs it on Debian, where root runs this
-	@command -v slurmctld slurmd munged >/dev/null 2>&1 \
-	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
+slurm: ## install Slurm for the tests under it: on Debian and its like, where root runs this
+	@{ command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
+	    install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
+
+test-slurm: slurm .venv/.installed ## the tests under a real Slurm of this machine alone
 	$(BIN)/python -m pytest tests/slurm
 
 wheel: .venv/.installed ## build the wheel, install it into a fresh environment, run the demo from it in an empty folder

@@ -45,7 +45,7 @@ def why_not() -> str | None:
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [name for name in PROGRAMS if not shutil.which(name, path=search)]
     if missing:
-        return f"{', '.join(missing)} of Slurm and munge not found; `make test-slurm` installs them on Debian"
+        return f"{', '.join(missing)} of Slurm and munge not found; `make slurm` installs them on Debian, as root"
     if os.geteuid() != 0:
         return "only root may start slurmd"
     return None
