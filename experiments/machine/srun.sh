@@ -10,7 +10,7 @@
 #     sbatch experiments/machine/srun.sh --config cifar_fs.yaml --config machine/4gpu.yaml --run runs/cifar_fs
 #
 # What is left of the run is made however often the job is begun. Five minutes before its time is over Slurm sends
-# SIGUSR1: the run saves at the end of the update, puts the job back into the queue and ends; begun again, it goes on
+# SIGUSR1: the run saves at the end of its step, puts the job back into the queue and ends; begun again, it goes on
 # from there to the same bits. A preempted job is sent SIGTERM and put back by Slurm itself, where the cluster does that.
 # A task that fails ends the others, which would wait for it.
 srun --kill-on-bad-exit=1 purer fit "$@" \

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO, count_from, keep_as
+from purer_lightning.callbacks.last_checkpoint import AtomicCheckpointIO, keep_as
 from purer_lightning.errors import PurerError
 
 
@@ -59,16 +59,3 @@ def test_without_hard_links_the_file_is_there_under_the_second_name(
     (tmp_path / "last").write_text("new")
     keep_as(tmp_path / "last", tmp_path / "before")
     assert (tmp_path / "before").read_text() == "new"
-
-
-@pytest.mark.parametrize(
-    ("updates", "epochs_begun", "epochs_done", "of_the_epoch"), [(4, 1, 1, 0), (6, 2, 1, 2), (12, 3, 3, 0)]
-)
-def test_the_loops_begin_where_the_number_of_updates_says(
-    updates: int, epochs_begun: int, epochs_done: int, of_the_epoch: int
-) -> None:
-    loop: dict[str, dict[str, dict[str, int]]] = {}
-    count_from(loop, updates, per_epoch=4)
-    epochs, batches = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]["current"]
-    assert (epochs["ready"], epochs["processed"], epochs["completed"]) == (epochs_begun, epochs_done, epochs_done)
-    assert batches["ready"] == of_the_epoch

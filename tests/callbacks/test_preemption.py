@@ -18,7 +18,7 @@ def test_a_signal_is_noted_and_no_longer_after_the_block(number: int, capfd: pyt
         os.kill(os.getpid(), number)
         assert request.number == number
     assert signal.getsignal(number) == before
-    assert f"purer: {signal.Signals(number).name}: saving at the end of this update" in capfd.readouterr().err
+    assert f"purer: {signal.Signals(number).name}: saving at the end of this step" in capfd.readouterr().err
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:

@@ -5,10 +5,11 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,7 +19,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["purer_lightning.trainer_cli"])
 
 
-def start(words: list[str], log: Path, before: Callable[..., None] | None = None, *args: int) -> BaseProcess:
+def start(words: list[str], log: Path, before: Callable[..., None] | None = None, *args: int | str) -> BaseProcess:
     """Start ``purer`` with these words in a process of its own, whose output goes to ``log``.
 
     Args:
@@ -32,7 +33,7 @@ def start(words: list[str], log: Path, before: Callable[..., None] | None = None
     return process
 
 
-def _run(words: list[str], log: Path, before: Callable[..., None] | None, args: tuple[int, ...]) -> None:
+def _run(words: list[str], log: Path, before: Callable[..., None] | None, args: tuple[int | str, ...]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
@@ -40,6 +41,53 @@ def _run(words: list[str], log: Path, before: Callable[..., None] | None, args: 
     if before:
         before(*args)
     main(words)
+
+
+def small_fit(toy_data: Path, toy_pool: Path) -> list[str]:
+    """Return the words of a fit of parts of a second an update, each saved."""
+    return [
+        *("fit", "--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data)),
+        *("--data.pool", str(toy_pool), "--data.way", "2", "--data.query", "1", "--data.episodes_per_update", "2"),
+        *("--data.updates_per_epoch", "4", "--data.validation_episodes", "3", "--synthesis.initial_steps", "1"),
+        *("--model.curriculum.warm_up", "4", "--model.curriculum.patience", "2", "--trainer.accelerator", "cpu"),
+        *("--model.learner.init_args.arguments", "{width: 4}", "--trainer.enable_progress_bar", "false"),
+        *("--last_checkpoint.every_minutes", "0", "--ckpt_path", "last"),
+    ]
+
+
+class Whole(NamedTuple):
+    """A run that nobody has interrupted, and how long it took to its first update."""
+
+    folder: Path
+    seconds: float
+
+
+def fit_whole(folder: Path, words: list[str]) -> Whole:
+    start(["--version"], folder.with_suffix(".log")).join()  # the first one waits for the imports
+    began = time.monotonic()
+    process = start([*words, "--run", str(folder)], folder.with_suffix(".log"))
+    while not (folder / "metrics.csv").exists() and process.is_alive():
+        time.sleep(0.01)
+    seconds = time.monotonic() - began
+    process.join()
+    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
+    return Whole(folder, seconds)
+
+
+def signal_after(number: int, method: str, call: int) -> None:
+    """Let this process send itself a signal at the end of the ``call``-th call of a method of ``PurerModule``."""
+    from purer_lightning.training import PurerModule
+
+    calls, plain = [0], getattr(PurerModule, method)
+
+    def counted(self: PurerModule, *args: Any, **kwargs: Any) -> Any:
+        result = plain(self, *args, **kwargs)
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(PurerModule, method, counted)
 
 
 def die_in_file_operation(number: int) -> None:

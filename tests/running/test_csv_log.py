@@ -64,3 +64,11 @@ def test_a_log_that_is_not_cut_begins_the_file_anew(tmp_path: Path) -> None:
 def test_lines_that_are_missing_are_told(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no line of the 4 updates"):
         CsvLog(str(tmp_path)).cut(4)
+
+
+def test_of_the_last_update_a_line_goes_that_will_be_logged_anew(tmp_path: Path) -> None:
+    logged(tmp_path, 3)
+    CsvLog(str(tmp_path)).cut(3, due="val/accuracy")
+    assert [row["step"] for row in lines(tmp_path)] == ["0", "1", "2"]
+    CsvLog(str(tmp_path)).cut(3, due="val/accuracy")
+    assert [row["step"] for row in lines(tmp_path)] == ["0", "1", "2"]

@@ -32,8 +32,8 @@ class GalleryCallback(Callback):
         self.images = images
 
     @rank_zero_only
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the images as the initial inversion has left them, unless the run is resumed."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the images as the initial inversion has left them, before the first update."""
         if trainer.global_step == 0 and has_pseudo_images(pl_module):
             self._show(trainer, pl_module)
 

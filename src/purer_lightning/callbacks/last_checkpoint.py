@@ -10,13 +10,23 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.callbacks.preemption import SIGNALS, Interrupted, StopRequest, largest_of_ranks
+from purer_lightning.callbacks.preemption import (
+    SIGNALS,
+    Interrupted,
+    StopRequest,
+    largest_of_ranks,
+    obey_in_evaluation,
+)
+from purer_lightning.callbacks.summary import ACCURACY
 from purer_lightning.files import remove_leftovers, replacing
 from purer_lightning.report.gallery import SHEETS
-from purer_lightning.running.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS
+from purer_lightning.running.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS, VALIDATION_DUE
 from purer_lightning.running.csv_log import CsvLog
+from purer_lightning.running.loop_state import count_from, follow_move
+from purer_lightning.tracking import WandbRun
 
 
 class LastCheckpoint(Checkpoint):
@@ -25,10 +35,13 @@ class LastCheckpoint(Checkpoint):
     A run that is killed and goes on from there ends with the same bits, since all that is drawn comes from the number
     of the update and all that has a history is in the checkpoint. What it had logged after the checkpoint is dropped.
 
-    SIGUSR1, SIGTERM and Ctrl-C are obeyed at the end of an update: the run saves and ends with ``Interrupted``.
+    SIGUSR1, SIGTERM and Ctrl-C are obeyed at the end of an update, of a step of the initial inversion, and of a batch
+    of a validation, which is then made anew: the run saves and ends with ``Interrupted``. Only the last update's
+    validation is waited for: nothing comes after it.
 
     Args:
-        every_minutes: save within an epoch, too, where the last time is so many minutes ago.
+        every_minutes: save within an epoch and within the initial inversion, too, where the last time is so many
+            minutes ago.
 
     Attributes:
         settings: of the run, plain values by dotted key, go into each checkpoint.
@@ -39,12 +52,26 @@ class LastCheckpoint(Checkpoint):
         self.settings: dict[str, Any] = {}
         self._saved_at = 0.0
         self._stop = StopRequest()
+        self._validation_due = False  # that of the last update is to be made, from its beginning on
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen to the signals before training begins, too, but for Ctrl-C: there is nothing to be saved yet."""
-        del trainer, pl_module
+        del pl_module
         if stage == "fit":
             self._stop.listen(signal.SIGUSR1, signal.SIGTERM)
+        else:
+            obey_in_evaluation(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back that Lightning has come to handle."""
+        del pl_module
+        obey_in_evaluation(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for a validation that is no fit's."""
+        del pl_module
+        if trainer.state.fn != TrainerFn.FITTING:
+            obey_in_evaluation(trainer)
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,18 +88,20 @@ class LastCheckpoint(Checkpoint):
         self._stop.listen(*SIGNALS)
         for logger in trainer.loggers:
             if isinstance(logger, CsvLog):
-                logger.cut(trainer.global_step)
+                logger.cut(trainer.global_step, due=ACCURACY if self._validation_due else None)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the run's settings, so that a run that goes on with others can say so."""
+        """Add the run's settings, so that a run that goes on with others can say so, and what comes first then."""
         del trainer, pl_module
-        checkpoint[SETTINGS] = self.settings
+        checkpoint[SETTINGS], checkpoint[VALIDATION_DUE] = self.settings, self._validation_due
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let Lightning's loops begin where the number of updates says, and the best checkpoint be where it is now."""
         del pl_module
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
-        count_from(checkpoint["loops"]["fit_loop"], checkpoint["global_step"], data.updates_per_epoch)
+        self._validation_due = checkpoint.get(VALIDATION_DUE, False)
+        loop, updates = checkpoint["loops"]["fit_loop"], checkpoint["global_step"]
+        count_from(loop, updates, data.updates_per_epoch, validation_due=self._validation_due)
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and callback.dirpath and trainer.ckpt_path:
@@ -81,24 +110,54 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save if it is time; an epoch's last update comes later, after the validation (``on_train_epoch_end``)."""
         del pl_module, args
-        if trainer.is_last_batch:
-            return
-        is_time = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        if not trainer.is_last_batch:
+            self.save_if_due(trainer, f"update {trainer.global_step}")
+
+    def save_if_due(self, trainer: Trainer, done: str, *, due: bool = False) -> None:
+        """Save if it is time or if a rank was told to stop, and stop then if there is more to do; each rank has to ask.
+
+        Args:
+            trainer: of the run.
+            done: what it has done, in words.
+            due: save, whatever the time.
+
+        Raises:
+            Interrupted: it was told to stop, and is saved.
+        """
+        is_time = due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
         wanted = largest_of_ranks(trainer, self._stop.number or int(is_time))  # SIGUSR1 and the like are above 1
         if wanted:
             self.save(trainer)
-        self._end_if_told(trainer, wanted)
+        if wanted > 1 and not is_over(trainer):
+            raise Interrupted(wanted, done, trainer.default_root_dir)
 
-    def _end_if_told(self, trainer: Trainer, wanted: int) -> None:
-        if wanted > 1:
-            raise Interrupted(wanted, trainer.global_step, trainer.default_root_dir)
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Stop within a validation of a fit if a rank was told to stop."""
+        del pl_module, outputs, batch
+        if trainer.state.fn != TrainerFn.FITTING or is_over(trainer) or batch_idx >= batches_of_all(trainer):
+            return
+        if largest_of_ranks(trainer, self._stop.number):
+            self._validation_due = True
+            self.save_if_due(trainer, f"update {trainer.global_step} and before its validation")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that it is made."""
+        del trainer, pl_module
+        self._validation_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; the best checkpoint's callback comes before this one, so what it has found out is saved, too."""
         del pl_module
-        self.save(trainer)
-        if trainer.global_step < trainer.max_steps or trainer.max_steps < 0:
-            self._end_if_told(trainer, largest_of_ranks(trainer, self._stop.number))
+        self.save_if_due(trainer, f"update {trainer.global_step}", due=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let W&B tell a run that goes on later from one that has failed."""
+        del pl_module
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbRun) and isinstance(exception, Interrupted):
+                logger.mark_preempted()
 
     def save(self, trainer: Trainer) -> None:
         """Save last.ckpt, on all ranks at once.
@@ -112,6 +171,25 @@ class LastCheckpoint(Checkpoint):
         last = Path(trainer.default_root_dir) / FOLDER / LAST
         trainer.save_checkpoint(last, weights_only=False)  # that is, with all that training needs
         self._saved_at = time.monotonic()
+
+
+def is_over(trainer: Trainer) -> bool:
+    """Whether the run has made all its updates."""
+    return 0 <= trainer.max_steps <= trainer.global_step
+
+
+def batches_of_all(trainer: Trainer) -> int:
+    """Return how many batches of meta-val every rank has at least; some have one more, of which no other knows."""
+    common = trainer.datamodule.validation_episodes // trainer.world_size  # type: ignore[attr-defined]
+    limit = trainer.limit_val_batches
+    return int(common * limit) if isinstance(limit, float) else min(common, limit)
+
+
+def save_between_steps(trainer: Trainer, done: str) -> None:
+    """Let the run's ``LastCheckpoint``, if it has one, save and stop before the first update, see ``save_if_due``."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, LastCheckpoint):
+            callback.save_if_due(trainer, done)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -146,53 +224,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         del weights_only
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return content
-
-
-def count_from(loop: dict[str, Any], updates: int, per_epoch: int) -> None:
-    """Rewrite a checkpoint's state of Lightning's (2.6) fit loop as that of a run which has made so many updates.
-
-    Lightning's own state depends on the hook in which it was saved: the end of an epoch is gone through once more, an
-    epoch that was cut short counts as a whole one, and its validation never comes. Here the state follows from the
-    number of updates: so many whole epochs, each with its validation, and the beginning of another.
-
-    Args:
-        loop: is changed.
-        updates: made so far.
-        per_epoch: updates an epoch, by the settings of the run that goes on.
-    """
-    epochs, within = divmod(updates, per_epoch)
-    begun = int(within > 0)
-    epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
-    # Within an epoch this is what Lightning saves in the hook at an update's end, where it is not yet completed.
-    counts = dict.fromkeys(("ready", "started", "processed"), (updates, within))
-    counts["completed"] = (updates - begun, within - begun)
-    loop["epoch_progress"] = {"total": epoch, "current": dict(epoch)}
-    loop["epoch_loop.batch_progress"] = {
-        "total": {name: total for name, (total, _) in counts.items()},
-        "current": {name: current for name, (_, current) in counts.items()},
-        "is_last_batch": False,
-    }
-    loop["epoch_loop.state_dict"] = {"_batches_that_stepped": updates - begun}
-    nothing = dict.fromkeys(counts, 0)
-    loop["epoch_loop.val_loop.batch_progress"] = {"total": nothing, "current": dict(nothing), "is_last_batch": False}
-
-
-def follow_move(state: dict[str, Any], found: Path, here: Path) -> None:
-    """Rewrite where the best checkpoint is, by a saved state of Lightning's (2.6) ModelCheckpoint, if it was moved.
-
-    Otherwise Lightning would forget the best accuracy so far, and let the next one, worse or not, take its place.
-
-    Args:
-        state: is changed, unless the run goes on in another folder than that of its checkpoint.
-        found: the folder of the checkpoint that has the state.
-        here: the folder in which the best checkpoint is to be.
-    """
-    if state["dirpath"] == str(here) or here != found or not (here / Path(state["best_model_path"]).name).is_file():
-        return
-    state["dirpath"] = str(here)
-    for name in ("best_model_path", "kth_best_model_path"):  # the latter is empty where several are wanted
-        state[name] = str(here / Path(state[name]).name) if state[name] else ""
-    state["best_k_models"] = {str(here / Path(path).name): score for path, score in state["best_k_models"].items()}
 
 
 def keep_as(path: Path, kept: Path) -> None:

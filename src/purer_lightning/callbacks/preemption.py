@@ -1,4 +1,4 @@
-"""What tells a run to stop: noted when it comes, obeyed at the end of the update, when a checkpoint is exact."""
+"""What tells a run to stop: noted when it comes, obeyed between two steps, when a checkpoint is exact."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from types import FrameType
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from purer_lightning.running.run_folder import is_first_rank
 
@@ -21,13 +22,13 @@ class Interrupted(Exception):
 
     Args:
         number: of the signal.
-        updates: made and saved.
+        done: what the run has done, in words.
         run: the run folder.
     """
 
-    def __init__(self, number: int, updates: int, run: str) -> None:
-        super().__init__(f"{signal.Signals(number).name} after update {updates}")
-        self.number, self.updates, self.run = number, updates, run
+    def __init__(self, number: int, done: str, run: str) -> None:
+        super().__init__(f"{signal.Signals(number).name} after {done}")
+        self.number, self.done, self.run = number, done, run
 
 
 class StopRequest:
@@ -53,8 +54,31 @@ class StopRequest:
         self.number = number
         if is_first_rank():
             once_more = "; once more to stop at once" if number == signal.SIGINT else ""
-            line = f"\npurer: {signal.Signals(number).name}: saving at the end of this update{once_more}.\n"
+            line = f"\npurer: {signal.Signals(number).name}: saving at the end of this step{once_more}.\n"
             os.write(2, line.encode())  # print is not allowed within a print that the signal has interrupted
+
+
+def obey_in_evaluation(trainer: Trainer) -> None:
+    """Let SIGTERM end a validation or a test at once, and SIGUSR1 not at all: there is nothing to be saved.
+
+    They take the place of Lightning's (2.6), which saves a checkpoint on SIGUSR1 that nothing can go on from, puts the
+    job back into the queue, and waits for the end on SIGTERM.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+            trainer.strategy.launcher.kill(signal.Signals(number))  # the other ranks, which would wait for this one
+        raise Interrupted(number, "", trainer.default_root_dir)
+
+    def go_on(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if is_first_rank():
+            os.write(2, b"\npurer: SIGUSR1: there is nothing to save, so this goes on.\n")
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGUSR1, go_on)
 
 
 @contextmanager

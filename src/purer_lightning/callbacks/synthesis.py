@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
+from purer_lightning.callbacks.last_checkpoint import save_between_steps
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
@@ -26,7 +27,8 @@ class SynthesisCallback(Callback):
 
     Args:
         initial_steps: data steps (without adversarial term) before the first meta-update. 0 in the released code,
-            whose images start as noise and sharpen while the meta-model already learns from them.
+            whose images start as noise and sharpen while the meta-model already learns from them. A run may be
+            stopped and saved between two of them.
         source: what the bank holds. "pool": images inverted from the pool's teachers. "real": the real images that
             the teachers were trained on, the ceiling that no data-free method can pass. It says so loudly, and wants
             no data steps. All images are in memory as float32, 472 MB for CIFAR-FS; checkpoints leave them out.
@@ -39,6 +41,7 @@ class SynthesisCallback(Callback):
         self.source = source
         self.on_disk = on_disk
         self._trainer: Trainer | None = None
+        self._steps_done = 0  # of the initial ones
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the bank, before the optimiser of its images is made.
@@ -70,26 +73,37 @@ class SynthesisCallback(Callback):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Run the initial inversion, unless the run is resumed."""
+        """Let the moments that a checkpoint has brought lie where the images do."""
         if isinstance(pl_module, PurerModule):
             pl_module.bank.keep_moments(trainer.optimizers[1])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run what is left of the initial inversion before the first update.
+
+        Raises:
+            Interrupted: see ``LastCheckpoint``.
+        """
         if trainer.global_step > 0 or not isinstance(pl_module, PurerModule):
             return
-        steps = range(-self.initial_steps, 0)  # negative updates: their random numbers are not used again
-        shown = trainer.is_global_zero and trainer.progress_bar_callback is not None and len(steps) > 0
-        with JobProgress("initial inversion", "steps", len(steps), enabled=shown) as job:
-            for update in steps:
-                loss = pl_module.data_step(update).total
-                job.advance_to(update - steps.start + 1, partial("loss {:.1f}".format, loss))
+        total, done = self.initial_steps, self._steps_done
+        shown = trainer.is_global_zero and trainer.progress_bar_callback is not None and done < total
+        with JobProgress("initial inversion", "steps", total, done=done, enabled=shown) as job:
+            while self._steps_done < total:
+                # Negative updates: their random numbers are not used again.
+                loss = pl_module.data_step(self._steps_done - total).total
+                self._steps_done += 1
+                job.advance_to(self._steps_done, partial("loss {:.1f}".format, loss))
+                save_between_steps(trainer, f"step {self._steps_done} of {total} of the initial inversion")
 
     def state_dict(self) -> dict[str, Any]:
-        """The bank's images; of real ones only that they are real, since ``setup`` reads them again."""
+        """The bank's images and the initial steps done; of real images that they are: ``setup`` reads them again."""
         if self._trainer is None:
             return {}
         if self.source == "real":
             return {"source": "real"}
         images: Tensor = self._trainer.datamodule.bank.images.detach()  # type: ignore[attr-defined]
-        return {"images": images if self.on_disk else images.cpu().clone()}  # a copy may not fit into memory
+        kept = images if self.on_disk else images.cpu().clone()  # a copy may not fit into memory
+        return {"images": kept, "initial_steps_done": self._steps_done}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take an older checkpoint's moments of the images, too."""
@@ -123,6 +137,7 @@ class SynthesisCallback(Callback):
             )
         with torch.no_grad():
             images.copy_(saved)
+        self._steps_done = state_dict.get("initial_steps_done", self.initial_steps)  # older ones come after them all
 
 
 @rank_zero_only

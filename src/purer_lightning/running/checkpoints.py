@@ -12,6 +12,7 @@ from purer_lightning.learners.base import Learner
 
 FOLDER = "checkpoints"  # within a run folder
 SETTINGS = "settings"  # under which a checkpoint holds those of its run
+VALIDATION_DUE = "validation_due"  # whether a run that goes on from it begins with a validation
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
 BEST = "best.ckpt"  # by meta-val
 WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints

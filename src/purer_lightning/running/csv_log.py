@@ -74,9 +74,15 @@ class CsvLog(Logger):
             sync(self.path)
 
     @rank_zero_only
-    def cut(self, updates: int) -> None:
-        """Keep the lines of the first ``updates`` updates, with the columns that they fill, and go on after them."""
+    def cut(self, updates: int, due: str | None = None) -> None:
+        """Keep the lines of the first ``updates`` updates, with the columns that they fill, and go on after them.
+
+        Args:
+            updates: made by the run that goes on.
+            due: a name whose value at the last of them will be logged anew; a line that has it goes, too.
+        """
         rows = [row for row in self._read() if int(row[STEP]) < updates] if self.path.exists() else []
+        rows = [row for row in rows if not (due and row.get(due) and int(row[STEP]) == updates - 1)]
         if updates and not rows:
             rank_zero_warn(
                 f"'{self.path}' has no line of the {updates} updates that the checkpoint's run has made; the curves "

@@ -23,7 +23,8 @@ NOT_COMPARED = (
     *("trainer.default_root_dir", "trainer.max_epochs", "trainer.logger", "trainer.enable_progress_bar"),
     *("checkpoint.dirpath", "last_checkpoint"),
 )
-WITHOUT_EFFECT = ("model.start_from_average", "synthesis.initial_steps")  # done before the first update
+# What is done before the first update; the initial steps one by one, so that more or fewer may be left.
+AT_THE_START, INITIAL_STEPS = "model.start_from_average", "synthesis.initial_steps"
 
 
 @rank_zero_only
@@ -90,14 +91,15 @@ def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) 
         checkpoint: its content; older ones say no settings.
         settings: of the run that goes on.
     """
+    done, wanted = checkpoint.get("global_step", 0), settings["trainer.max_steps"]
+    too_late = (AT_THE_START, INITIAL_STEPS) if done else (AT_THE_START,)
     lines = [
-        f"  {key}: {now}, was {before}" + (" (comes too late)" if key in WITHOUT_EFFECT else "")
+        f"  {key}: {now}, was {before}" + (" (comes too late)" if key in too_late else "")
         for key, now, before in differences(settings, checkpoint.get(SETTINGS, {}))
     ]
     if lines:
         said = "1 setting is not" if len(lines) == 1 else f"{len(lines)} settings are not"
         say("\n".join([f"{said} as in the checkpoint's run; the command line wins:", *lines]))
-    done, wanted = checkpoint.get("global_step", 0), settings["trainer.max_steps"]
     if done >= wanted > 0:
         say(
             f"The run has made {done} updates of {wanted}, so none is left; raise trainer.max_steps to train on, or "
@@ -130,7 +132,7 @@ def _said(value: Any) -> str:
 
 
 def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
-    """Say how a run that was told to stop goes on, put its job of Slurm back into the queue, and end this process.
+    """Say how a command that was told to stop goes on, put its job of Slurm back into the queue, and end this process.
 
     SIGUSR1 is what a job is sent before its time is over. After SIGTERM Slurm does itself what is to be done: it puts
     a preempted job back into the queue, and a cancelled one not.
@@ -141,9 +143,13 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
     """
     if not is_first_rank():
         sys.exit(0)  # a failure would let srun or Lightning end the first rank, too, which has more to do
+    name = signal.Signals(stop.number).name
+    if words[0] != "fit":
+        say(f"Stopped by {name}; nothing is kept of a part of {words[0]}, so the same command begins it anew.")
+        sys.exit(128 + stop.number)
     how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
     if stop.number == signal.SIGUSR1 and is_job(os.environ):
         goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
         how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
-    say(f"Stopped by {signal.Signals(stop.number).name} after update {stop.updates}, which is saved. {how}")
+    say(f"Stopped by {name} after {stop.done}, which is saved. {how}")
     sys.exit(128 + stop.number)  # as a shell says that a signal has ended a process

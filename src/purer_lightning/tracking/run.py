@@ -115,14 +115,15 @@ class WandbRun(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log a point of each curve at its meta-update, or results into the summary.
 
-        W&B's own step is the meta-update, too: what a resumed run does again is then not drawn twice.
+        W&B's own step is the meta-update, too: what a resumed run does again is then not drawn twice. ``step``,
+        Lightning's clock, is one behind: it counts from 0.
         """
-        del step  # Lightning's clock counts batches
         if self.job != "fit":
             results = {f"{self.job}/{key.rpartition('/')[2]}": value for key, value in metrics.items() if "/" in key}
             self.experiment.summary.update(results)
             return
-        self._update = int(metrics.get(STEP, self._update))
+        before = self._update if step is None else max(self._update, step + 1)  # of a validation that comes first
+        self._update = int(metrics.get(STEP, before))
         self.experiment.log(dict(metrics) | {STEP: self._update}, step=self._update)
 
     @rank_zero_only
@@ -141,6 +142,12 @@ class WandbRun(Logger):
         rows = rows.repeat_interleave(ENLARGED, dim=1).repeat_interleave(ENLARGED, dim=2)
         shown = [wandb.Image(row.numpy(), caption=text) for row, text in zip(rows, captions, strict=True)]
         self.experiment.log({GALLERY: shown, STEP: self._update}, step=self._update)
+
+    @rank_zero_only
+    def mark_preempted(self) -> None:
+        """Say that the run's end, when it comes with a failure, is no failure: another start goes on with it."""
+        if self._run is not None:
+            self._run.mark_preempting()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
