@@ -1,5 +1,6 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from purer_lightning.pool.teachers import Pool
 from purer_lightning.precision import full_precision
 from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
-from purer_lightning.training_checks import check_trainer
+from purer_lightning.training_checks import check_finite, check_trainer
 
 
 class PurerModule(LightningModule):
@@ -47,6 +48,9 @@ class PurerModule(LightningModule):
         start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
             the meta-model's architecture.
         seed: every draw follows from it; linked to the run's seed.
+
+    Attributes:
+        inversion_gradient, meta_gradient: what computes the two gradients; an engine puts its own way here.
     """
 
     data: PseudoEpisodeDataModule
@@ -76,6 +80,8 @@ class PurerModule(LightningModule):
         self.inversion, self.objective = inversion or InversionWeights(), objective or Episodic()
         self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
         self.validation_accuracy = EpisodeAccuracy()
+        self.inversion_gradient: Callable[..., tuple[InversionTerms, Tensor]] = inversion_gradient
+        self.meta_gradient: Callable[..., MetaGradient] = meta_gradient
 
     def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
         """Make one meta-update: the data step, then the theta step, then the curriculum's feedback (paper, Alg. 1)."""
@@ -86,12 +92,12 @@ class PurerModule(LightningModule):
         inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else None
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        outer = meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
+        outer = self.meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
         self.theta_step(outer.gradient)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
         self.switch.observe(outer.accuracy.item())
-        self.check_finite(outer.difficulty)
+        check_finite(outer.difficulty, self.global_step)
         self.log_update(inversion, outer, fired=difficulty_weight > 0)
 
     def data_step_is_due(self) -> bool:
@@ -108,7 +114,9 @@ class PurerModule(LightningModule):
         """
         jitter = draw_jitter(self.seed, update)
         teachers, moved = self.data.asked(update), self.data.moved(update)
-        terms, gradient = inversion_gradient(teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved)
+        terms, gradient = self.inversion_gradient(
+            teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved
+        )
         if difficulty_weight > 0 and plan is not None:
             # From copies of theta: what makes images harder must leave no trace on it. One episode: each rank alike.
             copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
@@ -134,14 +142,6 @@ class PurerModule(LightningModule):
         meta_optimizer.zero_grad()
         if self.meta_schedule != "constant":
             self.lr_schedulers().step()  # type: ignore[union-attr]
-
-    def check_finite(self, outer_loss: Tensor) -> None:
-        """Raise PurerError where the run has diverged; its accuracy would quietly be that of guessing."""
-        if not torch.isfinite(outer_loss):
-            raise PurerError(
-                f"The outer loss of meta-update {self.global_step} is {outer_loss.item()}: the run has diverged; lower "
-                f"model.meta_lr, model.image_lr or the learner's inner_lr."
-            )
 
     def log_update(self, inversion: InversionTerms | None, outer: MetaGradient, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""

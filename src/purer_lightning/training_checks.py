@@ -1,8 +1,9 @@
-"""What a Trainer has to be for PurerModule to train under it, in sentences."""
+"""What a Trainer has to be for PurerModule to train under it, and a run that is one no more, in sentences."""
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
 
 from purer_lightning.errors import PurerError
 
@@ -43,4 +44,13 @@ def check_trainer(trainer: Trainer) -> None:
         raise PurerError(
             f"Validation comes after each epoch, but trainer.val_check_interval is {interval}; leave it out, and set "
             "data.updates_per_epoch to the updates between two validations."
+        )
+
+
+def check_finite(outer_loss: Tensor, update: int) -> None:
+    """Raise PurerError where the run has diverged; its accuracy would quietly be that of guessing."""
+    if not torch.isfinite(outer_loss):
+        raise PurerError(
+            f"The outer loss of meta-update {update} is {outer_loss.item()}: the run has diverged; lower "
+            f"model.meta_lr, model.image_lr or the learner's inner_lr."
         )

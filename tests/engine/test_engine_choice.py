@@ -1,18 +1,16 @@
 """The engine's setting: which runs are accelerated, and that nothing but rounding comes of it."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from purer_lightning.cli import main
-from purer_lightning.engine import Engine, wanted
+from engine.fits import fit, rows
+from purer_lightning.engine import Engine, is_batched, wanted
 from purer_lightning.engine.blocks import FusedBlock
 from purer_lightning.engine.compilation import library
 
-UPDATES = 6
 needs_compiler = pytest.mark.skipif(library().functions is None, reason="needs a C++ compiler")
 
 
@@ -31,16 +29,18 @@ def test_auto_compiles_only_for_runs_that_earn_it_back(choice: Engine, steps: in
     assert wanted(choice, steps, least=50) is expected
 
 
-def fit(toy_data: Path, toy_pool: Path, run: Path, *more: str, updates: int = UPDATES) -> dict[str, Any]:
-    """Train in float64 with the adversarial term, and return the last checkpoint."""
-    where = ["--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool), "--run", str(run)]
-    small = ["--data.way", "3", "--data.query", "3", "--data.updates_per_epoch", "3", "--data.validation_episodes", "2"]
-    often = ["--model.curriculum.warm_up", "1", "--model.curriculum.patience", "1", "--trainer.precision", "64-true"]
-    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-    steps = ["--trainer.max_steps", str(updates)]
-    main(["fit", "--config", "demo.yaml", *where, *small, *often, *quiet, *steps, *more])
-    checkpoint: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    return checkpoint
+@pytest.mark.parametrize(
+    ("choice", "device", "expected"),
+    [
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+        ("batched", "cpu", True),
+        ("plain", "cuda", False),
+        ("compiled", "cuda", False),
+    ],
+)
+def test_auto_batches_on_cuda_alone(choice: Engine, device: str, expected: bool) -> None:
+    assert is_batched(choice, torch.device(device)) is expected
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,6 @@ def compiled(toy_data: Path, toy_pool: Path, tmp_path_factory: pytest.TempPathFa
     """A whole run by the compiled engine: its folder and last checkpoint."""
     run = tmp_path_factory.mktemp("compiled") / "run"
     return run, fit(toy_data, toy_pool, run, "--engine.choice", "compiled")
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    with (run / "metrics.csv").open() as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 @needs_compiler

@@ -1,20 +1,22 @@
 """Faster ways to the same results, chosen by one setting; the plain modules stay the definition.
 
 ``plain`` runs every network as PyTorch does. ``compiled`` swaps fused blocks into those that have such blocks, on a CPU
-with a C++ compiler; results agree to rounding. ``auto`` is ``compiled`` where a run is long enough to earn the
-compilation back.
+with a C++ compiler. ``batched`` asks all teachers of one structure in one batch, and plays all episodes of an update in
+another: for GPUs, where a loop's thousands of small launches stand in line. Results agree to rounding. ``auto`` is
+``batched`` on CUDA, where its gain has not been measured; ``compiled`` on a CPU where a run is long enough to earn the
+compilation back; else ``plain``.
 """
 
 from collections.abc import Iterable
 from typing import Literal
 
+import torch
 from torch import nn
 
 from purer_lightning.engine.blocks import fuse
 from purer_lightning.engine.compilation import library
 
-Engine = Literal["auto", "plain", "compiled"]
-ENGINES = ("auto", "plain", "compiled")
+Engine = Literal["auto", "plain", "compiled", "batched"]
 
 # Compiling takes one to three seconds, once a machine. A meta-update of the paper's size saves half a second, an
 # episode of evaluation 0.05 s: benchmarks/README.md. So few of them are not worth a compiler's start.
@@ -27,6 +29,11 @@ def wanted(engine: Engine, steps: int, least: int) -> bool:
     The rule knows the settings alone, so a resumed run takes the same engine and computes the same bits.
     """
     return engine == "compiled" or (engine == "auto" and not 0 <= steps < least)
+
+
+def is_batched(engine: Engine, device: torch.device) -> bool:
+    """Whether a run on this device is to be batched; on a CPU only by wish, since batches are slower there."""
+    return engine == "batched" or (engine == "auto" and device.type == "cuda")
 
 
 def accelerate(networks: Iterable[nn.Module]) -> str:

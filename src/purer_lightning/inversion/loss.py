@@ -76,6 +76,13 @@ def inversion_loss(
     feature = torch.as_tensor(feature_distance(found, wanted), dtype=images.dtype, device=images.device)
     variation = fused_variation(images) if is_fused(network) else total_variation(images)
     l2 = images.norm()
+    return weighted(class_term, feature, variation, l2, prior_weights)
+
+
+def weighted(
+    class_term: Tensor, feature: Tensor, variation: Tensor, l2: Tensor, prior_weights: InversionWeights
+) -> InversionTerms:
+    """Return the terms with their weighted total; scalars, or a value a network."""
     total = (
         class_term + prior_weights.total_variation * variation + prior_weights.l2 * l2 + prior_weights.feature * feature
     )

@@ -3,6 +3,7 @@
 The plain, sequential definition: only one episode's graph is alive at a time.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,8 +40,20 @@ class MetaGradient(NamedTuple):
         return cls(row[2:], row[0], row[1])
 
 
+def separately(
+    objective: Objective, learner: Learner, bank: ImageBank, parts: Sequence[EpisodePlan]
+) -> list[MetaGradient]:
+    """Evaluate an objective on each of these plans, in this process."""
+    return [evaluated(objective, learner, bank, part) for part in parts]
+
+
 def meta_gradient(
-    objective: Objective, learner: Learner, bank: ImageBank, plan: EpisodePlan, ranks: Ranks = ALONE
+    objective: Objective,
+    learner: Learner,
+    bank: ImageBank,
+    plan: EpisodePlan,
+    ranks: Ranks = ALONE,
+    evaluate: Callable[[Objective, Learner, ImageBank, Sequence[EpisodePlan]], list[MetaGradient]] = separately,
 ) -> MetaGradient:
     """Evaluate an objective and its gradient; ranks share the episodes of an objective that is a sum over them.
 
@@ -53,11 +66,12 @@ def meta_gradient(
         bank: its images are constants.
         plan: the update's episodes.
         ranks: the processes of the run.
+        evaluate: how this process evaluates a divisible objective on its share of the episodes, a plan each.
     """
     if not objective.divisible:
         return MetaGradient.unpacked(ranks.first(evaluated(objective, learner, bank, plan).packed()))
     parts = plan.episodes()
-    own = [evaluated(objective, learner, bank, part) for part in ranks.share(parts)]
+    own = evaluate(objective, learner, bank, ranks.share(parts))
     like = flat(list(learner.parameters()))
     measured = [torch.stack([part.gradient.abs().max(), part.difficulty, part.accuracy]) for part in own]
     largest, difficulty, accuracy = torch.stack(ranks.gather(measured, [3] * len(parts), like)).unbind(dim=1)
