@@ -126,6 +126,15 @@ def test_distillation_is_one_run_too_whose_judgements_two_ranks_share(tmp_path: 
     assert (runs[0] / "metrics.csv").read_text() == (runs[1] / "metrics.csv").read_text()
 
 
+def test_batches_on_three_ranks_are_one_run_to_rounding_also_where_a_rank_has_no_teacher(
+    tmp_path: Path, words: list[str]
+) -> None:
+    few = [*words, "--engine.choice", "batched", "--data.teachers_per_update", "2", "--data.updates_per_epoch", "6"]
+    runs = [fit(tmp_path / str(ranks), few, ranks, 12) for ranks in (1, 3)]
+    assert largest_difference(*runs) < 1e-9
+    assert checkpoint(runs[0])["curriculum"] == checkpoint(runs[1])["curriculum"]
+
+
 @pytest.mark.parametrize(("what", "name"), [("weight", "meta-model"), ("pixel", "image bank")])
 def test_one_bit_of_drift_is_reported_by_every_rank_and_no_checkpoint_holds_it(
     what: str, name: str, tmp_path: Path, words: list[str]
