@@ -115,6 +115,14 @@ def test_the_meta_model_is_left_alone() -> None:
     assert not any(module._forward_pre_hooks for module in made.modules())
 
 
+@pytest.mark.parametrize("batchnorm", ["transductive", "support"])
+def test_all_is_computed_on_the_images_device(batchnorm: str) -> None:
+    """The device without memory refuses what is elsewhere, as a GPU would."""
+    made, images = learner(batchnorm=batchnorm).to("meta"), ImageBank.fixed(bank().images.to("meta"))
+    found = BatchedEpisodes()(Episodic(), made, images, plan().episodes())
+    assert all(value.is_meta for each in found for value in each)
+
+
 class OwnMaml(Maml):
     """Might adapt by any rule."""
 

@@ -146,3 +146,10 @@ def test_teachers_on_disk_are_read_once_an_update_and_not_kept() -> None:
 def test_every_row_has_its_place_in_the_order_of_the_teachers() -> None:
     places = places_of(torch.tensor([5, 2, 2, 8, 5, 2]), torch.tensor([2, 3, 5, 8]))
     assert places.T.tolist() == [[1, 2, 5], [6, 6, 6], [0, 4, 6], [3, 6, 6]]
+
+
+def test_all_is_computed_on_the_images_device() -> None:
+    """The device without memory refuses what is elsewhere, as a GPU would."""
+    teachers = [FrozenTeacher(each.network.to("meta"), each.classes) for each in pool()]
+    terms, gradient = BatchedTeachers()(teachers, bank().to("meta"), OFFSET, PRIORS)
+    assert all(value.is_meta for value in (*terms, gradient))
