@@ -1,9 +1,12 @@
-"""One meta-update on a GPU by several ways: the reference, the package, batches, compiled, and captured as a graph."""
+"""Whole meta-updates on a GPU: the reference, the package by its plain and its batched engine; and where time goes.
+
+Beside them the batched gradients compiled, and captured as CUDA graphs, which the package does not do.
+"""
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,155 +14,152 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-import batched
+from gpu_ways import BATCHED, LOOPED, PLAIN, Engines, Way, captured, clock_of, compiled, gradients_of
+from interleaved import in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
-from parts import compare, flat
+from occupancy import occupancy_of
+from parts import compare, compare_gradients, parts_of
 from problem import Problem, Setting
-from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
-from purer_lightning.objectives.gradient import meta_gradient
+from purer_lightning.engine.batched_teachers import AT_ONCE
 
 PAPER = 60000  # meta-updates of the published run
-Way = Callable[[], Any]
+UPDATE = "update, switch off"
+TIMED = ("inversion step", "meta-step", UPDATE, "update, switch on")
+
+SETTINGS = {
+    "13 Conv4": Setting(),
+    "100 Conv4": Setting(teachers=100),
+    "13 ResNet-18 at 84": Setting(architecture="resnet18", teacher_width=64, image_size=84),
+    "100 ResNet-18 at 84": Setting(teachers=100, architecture="resnet18", teacher_width=64, image_size=84),
+    "tiny": Setting(classes=8, classes_per_teacher=3, images_per_class=4, way=3, query=3, image_size=16, width=4),
+}
 
 
-def seconds_of(way: Way, device: torch.device) -> float:
-    """Return the time until a call's work on the device is done."""
-    synchronise(device)
-    begin = time.perf_counter()
-    way()
-    synchronise(device)
-    return time.perf_counter() - begin
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def moved(problem: Problem, device: torch.device) -> Problem:
-    """Move both paths' tensors to the device, before anything is attached."""
-    module, plain = problem.module, problem.plain
-    module.bank.to(device)
-    module.learner.to(device)
-    plain.bank = plain.bank.detach().to(device).requires_grad_()
-    plain.theta = [theta.detach().to(device).requires_grad_() for theta in plain.theta]
-    for teacher in plain.teachers:
-        teacher.network.to(device)
-    for known in module.pool.teachers:
-        known.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return problem
-
-
-def captured(way: Way) -> Way:
-    """Return the replay of a way as one CUDA graph: launched once, whatever it consists of."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            way()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = way()
-
-    def replay() -> Any:
-        graph.replay()
-        return kept
-
-    return replay
-
-
-def ways_of(problem: Problem, device: torch.device, kinds: list[str]) -> dict[str, dict[str, Way]]:
-    """Return the ways to compute both gradients, by part."""
-    module, plain = problem.module, problem.plain
-    plan, jitter = problem.data.plan(0).meta_batch, draw_jitter(module.seed, 0)
-    groups = batched.stacks([t.network for t in plain.teachers], [t.classes.to(device) for t in plain.teachers])
-
-    def inversion() -> Tensor:
-        return batched.inversion_gradient(groups, plain.bank, jitter)
-
-    def product_inversion() -> Tensor:
-        return inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
-
-    def product_meta() -> Tensor:
-        return meta_gradient(module.objective, module.learner, module.bank, plan).gradient
-
-    def meta() -> Tensor:
-        return flat(tuple(batched.meta_gradient(plain.theta, plain.bank, plan)))
-
-    parts = {
-        "inversion gradient": {
-            "plain": lambda: plain.inversion_gradient(jitter),
-            "the package": product_inversion,
-            "batched": inversion,
-        },
-        "meta-gradient": {
-            "plain": lambda: flat(plain.meta_gradient(plan)),
-            "the package": product_meta,
-            "batched": meta,
-        },
-    }
-    for ways, batch in zip(parts.values(), (inversion, meta), strict=True):
-        if "compiled" in kinds:
-            ways["batched, compiled"] = torch.compile(batch, dynamic=False)
-        if "graph" in kinds and device.type == "cuda":
-            ways["batched, CUDA graph"] = captured(batch)
-    return parts
-
-
-def measured(setting: Setting, device: torch.device, kinds: list[str], rounds: int) -> dict[str, dict[str, Any]]:
-    """Return, by part and way, median seconds and the difference from the reference's gradient."""
-    problem = moved(Problem(setting), device)
-    found: dict[str, dict[str, Any]] = {}
-    for part, ways in ways_of(problem, device, kinds).items():
-        reference = ways["plain"]().clone()
-        found[part] = {}
-        for name, way in ways.items():
-            apart = compare(reference, way().clone())
-            seconds = [seconds_of(way, device) for _ in range(rounds)]
-            found[part][name] = {"seconds": statistics.median(seconds), "difference": apart.whole}
+def steps_measured(engines: Engines, device: torch.device, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return, by part and way, seconds, the ratio to the reference, and how far gradients are from its own."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    apart = {}
+    for name in (LOOPED, BATCHED):
+        engines.switch(name)
+        apart[name] = compare_gradients(engines.problem)
+    for part in parts_of(engines.problem):
+        if part.name in TIMED:
+            found[part.name] = timed(engines.ways(part), device, rounds)
+            for name, differences in apart.items():
+                if part.name in differences:
+                    found[part.name][name]["difference"] = differences[part.name].whole
     return found
 
 
-def table_of(results: dict[str, dict[str, dict[str, Any]]]) -> Table:
-    """Return the table that is printed; the last column is what a whole update of the fastest ways comes to."""
+def timed(ways: dict[str, Way], device: torch.device, rounds: int) -> dict[str, dict[str, float]]:
+    """Return each way's median seconds and its ratio to the reference."""
+    taken = in_turn(ways, rounds, clock_of(device))
+    faster = ratios(taken, PLAIN)
+    return {name: {"seconds": median, "ratio": faster[name]} for name, median in medians(taken).items()}
+
+
+def gradients_measured(
+    problem: Problem, device: torch.device, rounds: int, at_once: int, kinds: list[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return, by gradient and way, what ``steps_measured`` does by part, for ways that the product does not have."""
+    problem.restore()
+    makers = {"compiled": compiled} | ({"graph": captured} if device.type == "cuda" else {})
+    found = {}
+    for part, (reference, batched, given) in gradients_of(problem, at_once).items():
+        ways: dict[str, Way] = {PLAIN: reference, "batched": partial(batched, *given)}
+        ways |= {f"batched, {kind}": make(batched, *given) for kind, make in makers.items() if kind in kinds}
+        wanted = reference().clone()
+        differences = {name: compare(wanted, way().clone()).whole for name, way in ways.items()}
+        found[part] = timed(ways, device, rounds)
+        for name, difference in differences.items():
+            found[part][name]["difference"] = difference
+    return found
+
+
+def measured(setting: Setting, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one setting."""
+    engines = Engines(setting, device, arguments.at_once)
+    steps = steps_measured(engines, device, arguments.rounds)
+    update = engines.ways(next(part for part in parts_of(engines.problem) if part.name == UPDATE))
+    used = {name: occupancy_of(way, device) for name, way in update.items()}
+    memory = {name: peak_of(way, device) for name, way in update.items()}
+    given = (engines.problem, device, arguments.rounds, arguments.at_once, arguments.kinds)
+    return {"steps": steps | gradients_measured(*given), "occupancy": used, "peak_mib": memory}
+
+
+def peak_of(way: Way, device: torch.device) -> float | None:
+    """Return the most MiB of the device that a call and all that stays have taken; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    way()
+    return torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def rows_of(results: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table of times."""
+    for setting, found in results.items():
+        for part, ways in found["steps"].items():
+            for way, each in ways.items():
+                apart = f"{each['difference']:.1e}" if "difference" in each else "-"
+                rate = f"{1 / each['seconds']:.0f}" if part.startswith("update") else "-"
+                yield setting, part, way, f"{1000 * each['seconds']:.2f}", f"{each['ratio']:.1f}", apart, rate
+
+
+def occupancy_rows(results: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table of where the time of an update goes."""
+    for setting, found in results.items():
+        for way, used in found["occupancy"].items():
+            peak = found["peak_mib"][way]
+            memory = "-" if peak is None else f"{peak:.0f}"
+            most = ", ".join(f"{name[:30]} {count} x {took / count:.3f}" for name, count, took in used.longest[:2])
+            yield setting, way, str(used.launches), f"{used.busy:.1f}", f"{used.gaps:.1f}", memory, most
+
+
+def table_of(headings: tuple[str, ...], left: int, rows: Iterator[tuple[str, ...]]) -> Table:
+    """Return a table whose first columns, and the last if it is words, stand to the left."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("setting", "part", "way", "ms", "plain / this", "difference", "updates a second"):
-        table.add_column(heading, justify="left" if heading in ("setting", "part", "way") else "right")
-    for setting, parts in results.items():
-        for part, ways in parts.items():
-            for name, each in ways.items():
-                faster = ways["plain"]["seconds"] / each["seconds"]
-                shown = (f"{1000 * each['seconds']:.2f}", f"{faster:.1f}", f"{each['difference']:.1e}", "")
-                table.add_row(setting, part, name, *shown)
-        best = sum(min(each["seconds"] for each in ways.values()) for ways in parts.values())
-        table.add_row(setting, "both", "the fastest", f"{1000 * best:.2f}", "", "", f"{1 / best:.0f}")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number < left or heading == "longest, ms each" else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def main() -> None:
-    """Time, print one table, write."""
+def parsed(words: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda", help="as torch names it")
-    parser.add_argument("--rounds", type=int, default=20, help="timed calls")
-    parser.add_argument("--teachers", type=int, nargs="*", default=[13, 100], help="sizes of the pool, random Conv4")
-    parser.add_argument("--kinds", nargs="*", default=["compiled", "graph"], help="beside plain and batched")
+    parser.add_argument("--device", default="cuda", help="as torch names it; cpu for a look at the script")
+    parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS)[:3], help="what is timed")
+    parser.add_argument("--rounds", type=int, default=20, help="timed rounds, after one that does not count")
+    parser.add_argument("--at_once", type=int, default=AT_ONCE, help="engine.teachers_at_once")
+    parser.add_argument("--kinds", nargs="*", default=["compiled", "graph"], help="of the gradients, beside batched")
+    parser.add_argument(
+        "--tf32", choices=["on", "off"], default="on", help="convolutions in TF32, as PyTorch's default"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "gpu.json", help="the JSON file to write")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Time, print two tables, write."""
+    arguments = parsed(words)
+    torch.backends.cudnn.allow_tf32 = arguments.tf32 == "on"
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU: for a look at the script alone"
-    results = {
-        f"{count} teachers": measured(Setting(classes=5 * count - 1), device, arguments.kinds, arguments.rounds)
-        for count in arguments.teachers
-    }
+    results = {name: measured(SETTINGS[name], device, arguments) for name in arguments.settings}
     machine = describe_machine() | {"torch": torch.__version__, "device": name}
-    console = Console(width=120, highlight=False)
-    console.print(f"{name}; {headline(machine)}; {arguments.rounds} rounds; {PAPER} updates are the published run")
-    console.print(table_of(results))
-    write_result(arguments.output, {"machine": machine, "results": results})
+    console = Console(width=140, highlight=False)
+    conditions = f"{arguments.rounds} rounds, TF32 {arguments.tf32}, {arguments.at_once} teachers at once"
+    console.print(f"{name}; {headline(machine)}; {conditions}; the published run has {PAPER} updates")
+    headings = ("setting", "part", "way", "ms", "plain / this", "difference", "a second")
+    console.print(table_of(headings, 3, rows_of(results)))
+    headings = ("setting", "update by", "launches", "busy ms", "gaps ms", "peak MiB", "longest, ms each")
+    console.print(table_of(headings, 2, occupancy_rows(results)))
+    for found in results.values():
+        found["occupancy"] = {way: asdict(used) for way, used in found["occupancy"].items()}
+    write_result(arguments.output, {"machine": machine, "conditions": conditions, "results": results})
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from problem import LAMBDA, Problem
-from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
-from purer_lightning.objectives.gradient import meta_gradient
+from purer_lightning.inversion.synthesis import draw_jitter
 
 SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
 
@@ -28,7 +27,7 @@ def parts_of(problem: Problem) -> list[Part]:
     plan, jitter = problem.data.plan(0), draw_jitter(module.seed, 0)
 
     def product_inversion_gradient() -> Tensor:
-        return inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
+        return module.inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
 
     def product_adversarial_gradient() -> Tensor:
         hardness = module.objective.hardness(
@@ -37,7 +36,7 @@ def parts_of(problem: Problem) -> list[Part]:
         return torch.autograd.grad(hardness, module.bank.images)[0]
 
     def product_meta_gradient() -> Tensor:
-        return meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
+        return module.meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
 
     def plain_update(weight: float) -> None:
         plain.data_step(jitter, weight, plan.adversarial)

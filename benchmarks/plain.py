@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from purer_lightning.episode import EpisodePlan
+from purer_lightning.episode import EpisodePlan, labels_in_order
 
 TOTAL_VARIATION, L2, FEATURE = 1e-4, 1e-5, 0.01  # weights of the priors
 IMAGE_LR, META_LR, INNER_LR = 0.25, 1e-3, 0.01
@@ -92,15 +92,15 @@ class PlainUpdate:
         gradient = torch.zeros_like(self.bank)
         for teacher in self.teachers:
             images = torch.roll(self.bank[teacher.classes].flatten(0, 1), jitter, dims=(2, 3))
-            labels = torch.arange(len(teacher.classes)).repeat_interleave(self.bank.shape[1])
+            labels = labels_in_order(len(teacher.classes), self.bank.shape[1]).to(self.bank.device)
             gradient += torch.autograd.grad(teacher.loss(images, labels), self.bank)[0]
         return gradient
 
     def outer_loss(self, bank: Tensor, plan: EpisodePlan) -> Tensor:
         """Return the query loss after one inner step, summed over the plan's episodes of the bank's images."""
         way, per_class = plan.slots.shape[1:]
-        support_labels = torch.arange(way).repeat_interleave(plan.shot)
-        query_labels = torch.arange(way).repeat_interleave(per_class - plan.shot)
+        support_labels = labels_in_order(way, plan.shot).to(bank.device)
+        query_labels = labels_in_order(way, per_class - plan.shot).to(bank.device)
         loss = bank.new_zeros(())
         for classes, slots in zip(plan.classes, plan.slots, strict=True):
             images = bank[classes[:, None], slots]

@@ -20,6 +20,7 @@ from purer_lightning.pool.teachers import Pool, PoolClass, Teacher
 from purer_lightning.seeding import derived_seed
 from purer_lightning.training import PurerModule
 
+CPU = torch.device("cpu")
 LAMBDA = 10.0
 NEVER = 10**9  # a warm-up that does not end: the benchmark sets the switch by hand
 CALIBRATION_BATCHES, CALIBRATION_IMAGES = 4, 80  # of N(0, 1): enough for running statistics that fit the bank's start
@@ -27,7 +28,13 @@ CALIBRATION_BATCHES, CALIBRATION_IMAGES = 4, 80  # of N(0, 1): enough for runnin
 
 @dataclass
 class Setting:
-    """What is timed. The defaults are the paper's SS scenario: 13 Conv4 on disjoint blocks of 5 of 64 classes."""
+    """What is timed. The defaults are the paper's SS scenario: 13 Conv4 on disjoint blocks of 5 of 64 classes.
+
+    Attributes:
+        teachers: how many; None for as many as there are blocks. More go round the classes again.
+        architecture: the teachers'; the meta-model is a Conv4.
+        teacher_width: the teachers'; None for that of the meta-model.
+    """
 
     classes: int = 64
     classes_per_teacher: int = 5
@@ -40,6 +47,9 @@ class Setting:
     width: int = 32
     inner_steps: int = 1
     seed: int = 0
+    teachers: int | None = None
+    architecture: str = "conv4"
+    teacher_width: int | None = None
 
 
 class InMemoryEpisodes(PseudoEpisodeDataModule):
@@ -67,6 +77,7 @@ class Problem:
     Args:
         setting: sizes and seed.
         dtype: float64 to compare gradients, float32 to time.
+        device: of everything.
 
     Attributes:
         module: not yet attached to anything: see ``attach``.
@@ -74,14 +85,14 @@ class Problem:
         plain: the reference; shares no memory with ``module``.
     """
 
-    def __init__(self, setting: Setting, dtype: torch.dtype = torch.float32) -> None:
-        pool = make_pool(setting, dtype)
+    def __init__(self, setting: Setting, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> None:
+        pool = make_pool(setting, dtype, device)
         self.data = InMemoryEpisodes(setting, pool)
         bank = self.data.make_bank()
-        bank.images = bank.images.detach().to(dtype).requires_grad_()
+        bank.images = bank.images.detach().to(device, dtype).requires_grad_()
         learner = Maml(arguments={"width": setting.width}, inner_steps=setting.inner_steps, inner_lr=INNER_LR)
         learner.build(setting.way, 3, setting.image_size, setting.seed)
-        learner.to(dtype)
+        learner.to(device, dtype)
         curriculum = CurriculumSettings(warm_up=NEVER, weight=LAMBDA)
         self.module = PurerModule(learner, curriculum, seed=setting.seed)
         self.module.pool, self.module.bank, self.module.data = pool, bank, self.data
@@ -98,7 +109,7 @@ class Problem:
         Args:
             compiled: run the module's networks and the images' optimiser as ``engine.choice compiled`` does.
         """
-        fabric = Fabric(accelerator="cpu", devices=1)
+        fabric = Fabric(accelerator=self.module.bank.images.device.type, devices=1)
         optimizers = self.module.configure_optimizers()[0]
         fabric.setup(self.module, *optimizers)
         self.module.on_fit_start()
@@ -122,26 +133,32 @@ def leaf(value: Tensor) -> Tensor:
     return value.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
 
 
-def make_pool(setting: Setting, dtype: torch.dtype) -> Pool:
-    """Return teachers on consecutive blocks of classes; the last has what is left."""
-    numbers = range(setting.classes)
-    blocks = [tuple(numbers[i : i + setting.classes_per_teacher]) for i in numbers[:: setting.classes_per_teacher]]
-    teachers = tuple(make_teacher(setting, number, block, dtype) for number, block in enumerate(blocks))
+def make_pool(setting: Setting, dtype: torch.dtype, device: torch.device = CPU) -> Pool:
+    """Return teachers on consecutive blocks of classes; the last has what is left, or begins anew."""
+    numbers, each = range(setting.classes), setting.classes_per_teacher
+    blocks = [tuple(numbers[i : i + each]) for i in numbers[::each]]
+    if setting.teachers:
+        firsts = range(0, each * setting.teachers, each)
+        blocks = [tuple((first + number) % setting.classes for number in range(each)) for first in firsts]
+    teachers = tuple(make_teacher(setting, number, block, dtype, device) for number, block in enumerate(blocks))
     classes = tuple(PoolClass("random", number, str(number)) for number in numbers)
     return Pool(setting.image_size, 3, Normalisation((0.0,) * 3, (1.0,) * 3), classes, teachers)
 
 
-def make_teacher(setting: Setting, number: int, classes: tuple[int, ...], dtype: torch.dtype) -> Teacher:
-    """Return an untrained Conv4 whose BatchNorm remembers its true statistics on noise, so that no layer is dead."""
+def make_teacher(
+    setting: Setting, number: int, classes: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Teacher:
+    """Return an untrained network whose BatchNorm remembers its true statistics on noise, so that no layer is dead."""
     size = setting.image_size
-    spec = NetworkSpec("conv4", len(classes), 3, size, {"width": setting.width})
+    width = setting.teacher_width or setting.width
+    spec = NetworkSpec(setting.architecture, len(classes), 3, size, {"width": width})
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derived_seed(setting.seed, "benchmark teacher", number))
-        network = spec.build(running_statistics=True).train()
+        network = spec.build(running_statistics=True).to(device).train()
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = None  # the plain mean over all batches
         for _ in range(CALIBRATION_BATCHES):
-            network(torch.randn(CALIBRATION_IMAGES, 3, size, size))
+            network(torch.randn(CALIBRATION_IMAGES, 3, size, size).to(device))
     record = TeacherRecord(f"random{number}", "", "", spec, "random", list(classes), [str(c) for c in classes], None)
     return Teacher(record, network.to(dtype).eval().requires_grad_(False), torch.tensor(classes))

@@ -1,16 +1,22 @@
 """The benchmark's reference computes what the package computes; else a ratio of their times would say nothing."""
 
 import copy
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # scripts, not a package
 
-import batched
+import gpu
+import gpu_ways
 import growth
+import occupancy
 import plain
 import pools
 from inversion_step import VARIANTS
@@ -109,17 +115,36 @@ def test_switch_on_is_another_update_than_switch_off(problem: Problem) -> None:
     assert not torch.equal(*moved)
 
 
-def test_batches_of_teachers_and_of_episodes_give_the_plain_gradients() -> None:
-    plain_update = Problem(TINY, torch.float64).plain
-    plan = Problem(TINY, torch.float64).data
-    plan.make_bank()
-    meta_batch = plan.plan(0).meta_batch
-    groups = batched.stacks([t.network for t in plain_update.teachers], [t.classes for t in plain_update.teachers])
-    assert [len(group.classes) for group in groups] == [2, 1]  # the last teacher has fewer classes
-    found = batched.inversion_gradient(groups, plain_update.bank, (2, -1))
-    torch.testing.assert_close(found, plain_update.inversion_gradient((2, -1)), rtol=1e-9, atol=1e-12)
-    meta = batched.meta_gradient(plain_update.theta, plain_update.bank, meta_batch)
-    torch.testing.assert_close(meta, list(plain_update.meta_gradient(meta_batch)), rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("name", [gpu_ways.LOOPED, gpu_ways.BATCHED])
+@pytest.mark.parametrize("changes", [{}, {"teachers": 5}, {"architecture": "resnet10", "teacher_width": 2}])
+def test_the_engines_that_are_timed_on_a_gpu_give_the_plain_gradients(name: str, changes: dict[str, Any]) -> None:
+    engines = gpu_ways.Engines(replace(TINY, **changes), torch.device("cpu"), at_once=2, dtype=torch.float64)
+    engines.switch(name)
+    assert max(found.whole for found in compare_gradients(engines.problem).values()) < 1e-9
+
+
+def test_the_gradients_that_are_compiled_or_captured_are_the_plain_ones_traced_or_not() -> None:
+    problem = gpu_ways.Engines(TINY, torch.device("cpu"), at_once=16, dtype=torch.float64).problem
+    for gradient in gpu_ways.gradients_of(problem, at_once=16).values():
+        wanted = gradient.plain()
+        for way in (gradient.batched, make_fx(gradient.batched)(*gradient.given)):
+            torch.testing.assert_close(way(*gradient.given), wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gpu_script_runs_to_its_end_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--settings", "tiny", "--rounds", "1", "--kinds", "--output", str(output)])
+    found = json.loads(output.read_text())["results"]["tiny"]
+    assert set(found["steps"]) == {*gpu.TIMED, "inversion gradient", "meta-gradient"}
+    assert (
+        max(each.get("difference", 0) for ways in found["steps"].values() for each in ways.values()) < 0.1
+    )  # kinks: README
+    assert found["occupancy"][gpu_ways.BATCHED]["launches"] < found["occupancy"][gpu_ways.LOOPED]["launches"]
+    assert "no GPU: for a look at the script alone" in capsys.readouterr().out
+
+
+def test_a_device_is_busy_while_anything_runs_on_it() -> None:
+    assert occupancy.covered([(5.0, 6.0), (0.0, 2.0), (1.0, 3.0), (1.5, 1.8)]) == 4.0
 
 
 @pytest.mark.parametrize(("power", "sizes"), [(1.0, [1, 3, 10]), (2.0, [16, 32, 64])])

@@ -16,6 +16,8 @@ from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.objectives.gradient import meta_gradient
 from purer_lightning.training import PurerModule
 
+NOT_MIXED = "Running the plain engine, since batches of networks are not computed in mixed precision."
+
 
 class EngineCallback(Callback):
     """Chooses how the networks of ``PurerModule`` or ``IcfilEvaluation`` are computed; results agree to rounding.
@@ -44,25 +46,10 @@ class EngineCallback(Callback):
         if not isinstance(pl_module, PurerModule):
             return
         if is_batched(self.choice, trainer.strategy.root_device):
-            say(self._batch(trainer, pl_module))
+            say(NOT_MIXED if is_mixed(trainer) else in_batches(pl_module, self.teachers_at_once))
         elif self._is_wanted(trainer, trainer.max_steps, LEAST_UPDATES):
             teachers = pl_module.pool.networks(fuse)
             say(accelerate([*teachers, *pl_module.learner.networks(), *pl_module.objective.networks()]))
-
-    def _batch(self, trainer: Trainer, module: PurerModule) -> str:
-        """Put batches in the place of both loops as far as that goes, and return one sentence on what stays."""
-        if is_mixed(trainer):
-            return "Running the plain engine, since batches of networks are not computed in mixed precision."
-        resident = module.data.resident_teachers
-        at_once = self.teachers_at_once if resident is None else min(self.teachers_at_once, resident)
-        module.inversion_gradient = BatchedTeachers(at_once, keep=resident is None)
-        if can_be_batched(module.objective, module.learner):
-            module.meta_gradient = partial(meta_gradient, evaluate=BatchedEpisodes())
-            return ""
-        objective, learner = type(module.objective).__name__, type(module.learner).__name__
-        return (
-            f"The batched engine asks the teachers in batches; the theta step of {objective} with {learner} is plain."
-        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the images in one pass over them and Adam's moments instead of ten, whatever a checkpoint brought."""
@@ -85,6 +72,18 @@ class EngineCallback(Callback):
         # The kernels know no bfloat16.
         on_cpu = trainer.strategy.root_device.type == "cpu"
         return on_cpu and not is_mixed(trainer) and wanted(self.choice, steps, least)
+
+
+def in_batches(module: PurerModule, teachers_at_once: int = AT_ONCE) -> str:
+    """Put batches in the place of both loops as far as that goes, and return one sentence on what stays plain."""
+    resident = module.data.resident_teachers
+    at_once = teachers_at_once if resident is None else min(teachers_at_once, resident)
+    module.inversion_gradient = BatchedTeachers(at_once, keep=resident is None)
+    if can_be_batched(module.objective, module.learner):
+        module.meta_gradient = partial(meta_gradient, evaluate=BatchedEpisodes())
+        return ""
+    objective, learner = type(module.objective).__name__, type(module.learner).__name__
+    return f"The batched engine asks the teachers in batches; the theta step of {objective} with {learner} is plain."
 
 
 def is_mixed(trainer: Trainer) -> bool:

@@ -1,0 +1,127 @@
+"""The ways to make a meta-update, or its two gradients, that ``gpu.py`` times."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from parts import Part, flat
+from problem import Problem, Setting
+from purer_lightning.callbacks.engine import in_batches
+from purer_lightning.engine.batched_episodes import BatchedEpisodes, Task
+from purer_lightning.engine.batched_teachers import BatchedTeachers
+from purer_lightning.inversion.synthesis import draw_jitter
+from purer_lightning.learners.maml import Maml
+
+PLAIN, LOOPED, BATCHED = "plain", "product, plain engine", "product, batched"
+Way = Callable[[], Any]
+Gradient = Callable[..., Tensor]
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return a clock that waits for the device's work first."""
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+class Engines:
+    """A problem on a device, whose module can be switched from one engine to the other and back."""
+
+    def __init__(
+        self, setting: Setting, device: torch.device, at_once: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.problem = Problem(setting, dtype, device)
+        self.problem.attach()
+        module = self.problem.module
+        self._ways = {LOOPED: (module.inversion_gradient, module.meta_gradient)}
+        in_batches(module, at_once)
+        self._ways[BATCHED] = (module.inversion_gradient, module.meta_gradient)
+
+    def switch(self, name: str) -> None:
+        """Let the module compute by this engine."""
+        self.problem.module.inversion_gradient, self.problem.module.meta_gradient = self._ways[name]
+
+    def ways(self, part: Part) -> dict[str, Way]:
+        """Return the ways to compute a part."""
+
+        def product(name: str) -> None:
+            self.switch(name)
+            part.product()
+
+        return {PLAIN: part.plain} | {name: partial(product, name) for name in self._ways}
+
+
+def compiled(function: Gradient, *given: Tensor) -> Way:
+    """Trace a gradient, derivatives of derivatives too, into one graph of operations, and compile that."""
+    graph = torch.compile(make_fx(function)(*given), dynamic=False)
+    return partial(graph, *given)
+
+
+def captured(function: Gradient, *given: Tensor) -> Way:
+    """Return the replay of a gradient as one CUDA graph: launched once, whatever it consists of."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function(*given)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = function(*given)
+
+    def replay() -> Tensor:
+        graph.replay()
+        return kept
+
+    return replay
+
+
+class BatchedGradient(NamedTuple):
+    """A gradient that the product computes in batches, without the plan and the sums around it.
+
+    Attributes:
+        plain: the reference's.
+        batched: the same as a function of images.
+        given: those images.
+    """
+
+    plain: Way
+    batched: Gradient
+    given: tuple[Tensor, ...]
+
+
+def gradients_of(problem: Problem, at_once: int) -> dict[str, BatchedGradient]:
+    """Return both of an update's.
+
+    The jitter is a constant of the function: a graph of it serves one of 25 offsets.
+    """
+    module, plain = problem.module, problem.plain
+    plan, jitter = problem.data.plan(0).meta_batch, draw_jitter(module.seed, 0)
+    teachers, episodes, learner = BatchedTeachers(at_once), BatchedEpisodes(), module.learner
+    assert isinstance(learner, Maml)
+    drawn = module.bank.episodes(plan)
+    support = torch.stack([each.support for each in drawn]).detach()
+    query = torch.stack([each.query for each in drawn]).detach()
+
+    def inversion(images: Tensor) -> Tensor:
+        return teachers(module.pool.teachers, images, jitter, module.inversion)[1]
+
+    def meta(support: Tensor, query: Tensor) -> Tensor:
+        halves = (Task(support, drawn[0].support_labels), Task(query, drawn[0].query_labels))
+        return episodes.gradients(learner, *halves)[0].sum(dim=0)
+
+    return {
+        "inversion gradient": BatchedGradient(
+            lambda: plain.inversion_gradient(jitter), inversion, (module.bank.images.detach(),)
+        ),
+        "meta-gradient": BatchedGradient(lambda: flat(plain.meta_gradient(plan)), meta, (support, query)),
+    }
