@@ -80,7 +80,9 @@ def test_pictures_in_folders_of_no_class_are_labelled_and_not_counted(
 ) -> None:
     (tmp_path / "query" / "heart").rename(tmp_path / "query" / "unsorted")
     main(words)
-    assert "of the 8 pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "of the 8 pictures" in said
+    assert "Not counted, for no class has the name of their folder: 4 pictures, in 'unsorted'." in said
     assert {row["folder"] for row in rows(tmp_path)} == {"digit two", "airplane", "unsorted"}
 
 
@@ -117,6 +119,18 @@ def test_damaged_pictures_are_named_skipped_and_counted(
     assert len(rows(tmp_path)) == 10
 
 
+def test_pictures_beside_the_class_folders_are_told_of(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("heart", "airplane"):
+        (tmp_path / "support" / name / "0.png").rename(tmp_path / "support" / f"{name}.png")
+    write_glyphs(tmp_path / "support", {"heart": 1})
+    main(words)
+    said = capsys.readouterr()
+    assert "support', for they lie in no class's folder: 2 pictures, such as 'airplane.png'." in said.err
+    assert "learnt from 7 pictures" in said.out
+
+
 def test_the_classifier_is_exported_beside_or_instead_of_predictions(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,8 +153,8 @@ def test_an_export_that_cannot_be_is_refused_before_the_work(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file, expected in (
-        (str(tmp_path / "model.pt"), "--export to end in .onnx"),
-        (str(tmp_path / "run"), "--export"),
+        (str(tmp_path / "model.pt"), "export to end in .onnx"),
+        (str(tmp_path / "run"), "export to end in .onnx"),
     ):
         assert expected in complaint(capsys, [*words, "--export", file])
     (tmp_path / "model.onnx").mkdir()

@@ -13,7 +13,7 @@ from purer_lightning.adaptation.meta_model import MetaModel, load, repeated
 from purer_lightning.adaptation.temperature import best_temperature
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import R2D2, FeatureClassifier, Learner, Maml, ProtoNet
-from runs import COLOUR, SIZE, WIDTH, built, checkpoint, pictures, write_run
+from runs import COLOUR, SIZE, WIDTH, built, checkpoint, pictures, write_glyphs, write_run
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 QUERY = torch.tensor([2, 0, 1, 1])
@@ -161,6 +161,30 @@ def test_icfil_is_refused_where_it_does_not_apply(tmp_path: Path) -> None:
 def test_what_cannot_be_adapted_to_is_refused(images: Tensor, labels: Any, expected: str, model: MetaModel) -> None:
     with pytest.raises(PurerError, match=expected):
         model.adapt(images, labels)
+
+
+def test_arrays_and_labels_of_two_kinds_are_refused(model: MetaModel) -> None:
+    support: Any = pictures(LABELS)
+    mixed: Any = ["a", "a", 1, 1, 2, 2]
+    for images, labels, expected in (
+        (support.numpy(), LABELS, "a tensor of torch, but got ndarray"),
+        (support, mixed, "numbers or names, but got int and str"),
+    ):
+        with pytest.raises(PurerError, match=expected):
+            model.adapt(images, labels)
+
+
+def test_read_takes_one_file_a_list_or_a_folder_and_names_what_it_cannot_find(model: MetaModel, tmp_path: Path) -> None:
+    file = write_glyphs(tmp_path / "glyphs", {"heart": 1}) / "heart" / "0.png"
+    one = model.read([file])
+    assert torch.equal(model.read(file), one)
+    assert torch.equal(model.read(str(file.parent)), one)
+    for wrong, expected in (
+        (tmp_path / "gone.png", r"read\(\) to name .* nothing is at '.*gone\.png'"),
+        ([], r"read\(\)"),
+    ):
+        with pytest.raises(PurerError, match=expected):
+            model.read(wrong)
 
 
 def test_diverged_adaptation_is_not_a_prediction(tmp_path: Path) -> None:

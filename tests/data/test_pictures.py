@@ -26,6 +26,9 @@ def test_pictures_of_any_mode_become_what_the_eye_sees(tmp_path: Path) -> None:
     assert (to_pixels(deep, 4, 1) == 0x80).all()
     assert (to_pixels(Image.fromarray(np.full((4, 4), 0x8040, np.int32)), 4, 1) == 0x80).all()
     assert (to_pixels(Image.fromarray(np.full((4, 4), 0x40, np.int32)), 4, 1) == 0x40).all()
+    assert (to_pixels(Image.fromarray(np.full((4, 4), 1 << 20, np.int32)), 4, 1) == 255).all()
+    assert (to_pixels(Image.fromarray(np.full((4, 4), 0.5, np.float32)), 4, 1) == 128).all()
+    assert (to_pixels(Image.fromarray(np.full((4, 4), 64, np.float32)), 4, 1) == 64).all()
     assert (to_pixels(Image.new("1", (4, 4), 1), 4, 1) == 255).all()
     assert to_pixels(Image.new("L", (4, 4), 9), 4, 3).tolist() == [[[9] * 4] * 4] * 3
     assert to_pixels(Image.new("CMYK", (4, 4)), 4, 3).min() == 255

@@ -93,6 +93,8 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
     Raises:
         PurerError: another shape, type or range.
     """
+    if not isinstance(images, Tensor):
+        raise PurerError(f"Expected pictures as a tensor of torch, but got {type(images).__name__}; read() makes one.")
     wanted = (record.channels, record.image_size, record.image_size)
     if images.dim() != 4 or not len(images) or images.shape[1:] != wanted:
         raise PurerError(

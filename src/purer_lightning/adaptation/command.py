@@ -18,6 +18,7 @@ from purer_lightning.data.own_pictures import (
     find_query,
     find_support,
     in_batches,
+    loose_pictures,
     no_pictures,
     printable,
     read_pictures,
@@ -77,7 +78,8 @@ def adapt(
     check_exportable(model.learner, exports)
     log = Console(stderr=True, soft_wrap=True)
     for folder in filter(Path.is_dir, map(Path, [support, *(query or [])])):
-        report_left_out(no_pictures(folder), folder, log)
+        report_left_out(no_pictures(folder), folder, "no picture has such a suffix", "files", log)
+    report_left_out(loose_pictures(Path(support)), Path(support), "they lie in no class's folder", "pictures", log)
     shown, classifier = learn(model, classes, Path(support), log, icfil=icfil, seed=seed)
     predictions = label(classifier, asked, {picture.path.resolve() for picture in shown}, log)
     for file in exports:
@@ -149,12 +151,11 @@ def report_skipped(skipped: Sequence[str], what: str, log: Console) -> None:
         log.print(f"{len(skipped)} of the {what} pictures could not be read and were skipped.", highlight=False)
 
 
-def report_left_out(files: Sequence[Path], folder: Path, log: Console) -> None:
-    """Say how many files were no pictures by their suffix, so that nobody's .heic are missed in silence."""
+def report_left_out(files: Sequence[Path], folder: Path, why: str, what: str, log: Console) -> None:
+    """Say how many files were left out, and why, so that nobody's .heic are missed in silence."""
     if files:
         log.print(
-            f"Left out of '{printable(folder)}', for no picture has such a suffix: {len(files)} files, "
-            f"such as '{printable(files[0].name)}'.",
+            f"Left out of '{printable(folder)}', for {why}: {len(files)} {what}, such as '{printable(files[0].name)}'.",
             markup=False,
             highlight=False,
         )

@@ -61,7 +61,9 @@ def check_exports(files: list[Path]) -> None:
     """
     for file in files:
         if file.suffix not in WRITERS:
-            raise PurerError(f"Expected --export to end in {' or '.join(WRITERS)}, but got '{file}'; rename it.")
+            raise PurerError(
+                f"Expected the file to export to end in {' or '.join(WRITERS)}, but got '{file}'; rename it."
+            )
         if file.suffix == ".onnx":
             check_onnx_packages()
 

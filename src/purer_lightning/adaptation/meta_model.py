@@ -72,11 +72,14 @@ class MetaModel:
             seed: of ICFIL's pseudo images.
 
         Raises:
-            PurerError: other images, not as many labels, fewer than two classes, or ICFIL with a learner whose fast
-                weights are not its network's.
+            PurerError: other images, not as many labels, labels of two kinds, fewer than two classes, or ICFIL with a
+                learner whose fast weights are not its network's.
         """
         values = labels.tolist() if isinstance(labels, Tensor) else list(labels)
         support = normalise(images, self.record)
+        kinds = sorted({type(value).__name__ for value in values})
+        if len(kinds) > 1:
+            raise PurerError(f"Expected labels of one kind, numbers or names, but got {' and '.join(kinds)}.")
         classes = sorted(set(values))
         if len(values) != len(support):
             raise PurerError(f"Expected a label for each of the {len(support)} pictures, but got {len(values)}.")
@@ -106,8 +109,11 @@ class MetaModel:
             raise PurerError("Expected adapt(images, labels) before predict(images), but it has not been called.")
         return self._latest.predict(images)
 
-    def read(self, files: Sequence[str | Path]) -> Tensor:
+    def read(self, files: str | Path | Sequence[str | Path]) -> Tensor:
         """Read picture files as ``adapt`` and ``predict`` take them: any size, colour or grey, any format of Pillow.
+
+        Args:
+            files: of pictures, or folders of which all are meant; or a single one.
 
         Returns:
             uint8 (N, C, H, W): the shorter side resized, the centre cropped.
@@ -115,7 +121,9 @@ class MetaModel:
         Raises:
             PurerError: one of them cannot be read.
         """
-        read = read_pictures(find_query(list(map(str, files))), self.record.image_size, self.record.channels)
+        named = [files] if isinstance(files, str | Path) else files
+        found = find_query(list(map(str, named)), "read()")
+        read = read_pictures(found, self.record.image_size, self.record.channels)
         if read.skipped or read.images is None:
             raise PurerError(f"Expected pictures that can be read, but could not read {', '.join(read.skipped)}.")
         return read.images

@@ -15,6 +15,7 @@ from purer_lightning.adaptation.classifier import AdaptedClassifier
 from purer_lightning.data.own_pictures import OwnPicture, printable
 from purer_lightning.files import replacing
 
+FOLDERS = 5  # of no class, that are named
 COLUMNS = ("picture", "label", "probability", "folder")
 
 
@@ -80,15 +81,31 @@ def show(
     written: Sequence[str],
 ) -> None:
     """Print the classes with their numbers of pictures and predictions, and the accuracy where it is known."""
+    console.print(_table(classifier.class_names, shown, predictions))
+    known = [prediction for prediction in predictions if prediction.truth is not None]
+    lines = []
+    if known:
+        count = sum(prediction.truth == prediction.label for prediction in known)
+        lines.append(
+            f"Accuracy: {100 * count / len(known):.1f} % ({count} of the {len(known)} pictures that lie in a folder "
+            "of a class's name and are not among those learnt from)."
+        )
+    lines += _of_no_class(classifier.class_names, predictions)
+    lines += [f"Written: {printable(file)}" for file in written]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def _table(names: Sequence[str], shown: Sequence[OwnPicture], predictions: Sequence[Prediction]) -> Table:
     known = [prediction for prediction in predictions if prediction.truth is not None]
     support = Counter(picture.folder for picture in shown)
     predicted = Counter(prediction.label for prediction in predictions)
     asked = Counter(prediction.truth for prediction in known)
     right = Counter(prediction.truth for prediction in known if prediction.truth == prediction.label)
-    table = Table(title=f"{len(classifier.class_names)} classes, learnt from {len(shown)} pictures")
+    table = Table(title=f"{len(names)} classes, learnt from {len(shown)} pictures")
     for heading in ("class", "pictures", *(["predicted"] if predictions else []), *(["right"] if known else [])):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name in classifier.class_names:
+    for name in names:
         share = f"{right[name]} of {asked[name]}" if asked[name] else ""
         row = [
             escape(printable(name)),
@@ -97,13 +114,13 @@ def show(
             *([share] if known else []),
         ]
         table.add_row(*row)
-    console.print(table)
-    if known:
-        count = sum(right.values())
-        console.print(
-            f"Accuracy: {100 * count / len(known):.1f} % ({count} of the {len(known)} pictures that lie in a folder "
-            "of a class's name and are not among those learnt from).",
-            highlight=False,
-        )
-    for file in written:
-        console.print(f"Written: {printable(file)}", highlight=False, markup=False)
+    return table
+
+
+def _of_no_class(names: Sequence[str], predictions: Sequence[Prediction]) -> list[str]:
+    """Say which folders no class is named after: one of them may be a class's, misspelt."""
+    stray = [str(own.picture.folder) for own in predictions if own.picture.folder not in (None, *names)]
+    folders = list(dict.fromkeys(stray))
+    listed = ", ".join(f"'{printable(name)}'" for name in folders[:FOLDERS]) + (", ..." if folders[FOLDERS:] else "")
+    said = f"Not counted, for no class has the name of their folder: {len(stray)} pictures, in {listed}."
+    return [said] if stray else []

@@ -76,8 +76,17 @@ def without_pictures(name: str, folder: Path, files: int) -> PurerError:
     )
 
 
-def find_query(named: Sequence[str]) -> list[OwnPicture]:
+def loose_pictures(folder: Path) -> list[Path]:
+    """Return the pictures beside the class folders in ``folder``, which are of no class."""
+    return [own.path for own in _below(folder, None) if own.folder is None]
+
+
+def find_query(named: Sequence[str], what: str = "--query") -> list[OwnPicture]:
     """List the pictures to label: of folders, all in them at any depth, sorted by path; of files, those.
+
+    Args:
+        named: folders and files.
+        what: named them, for messages.
 
     Raises:
         PurerError: something named is not there, or there is no picture at all.
@@ -89,11 +98,11 @@ def find_query(named: Sequence[str]) -> list[OwnPicture]:
         elif path.is_file():
             found.append(OwnPicture(path, None, picture_file(str(path), path.read_bytes)))
         else:
-            raise PurerError(f"Expected --query to name folders or files with pictures, but nothing is at '{path}'.")
+            raise PurerError(f"Expected {what} to name folders or files with pictures, but nothing is at '{path}'.")
     if not found:
         raise PurerError(
-            f"Expected pictures in {', '.join(map(repr, named))}, but found no file with a picture's suffix; give "
-            "another --query."
+            f"Expected pictures in {', '.join(map(repr, named)) or 'what is named'}, but found no file with a "
+            f"picture's suffix; give {what} another."
         )
     return found
 

@@ -59,7 +59,9 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> np.ndarray:
     )  # lets JPEG decode at a fraction of its size: 3 to 5 times faster for photos
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and np.asarray(image).max() > 255):  # "I" by older Pillows
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # `convert` would clip at 255: all white
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))  # `convert` makes all white
+    if image.mode == "F" and np.asarray(image).max() <= 1:  # `convert` would make all black
+        image = Image.fromarray((255 * np.asarray(image)).clip(0, 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB" if channels == 3 else "L")
