@@ -1,5 +1,6 @@
 """Between the user's words and the parser's: several words a flag, and errors as one sentence with the nearest key."""
 
+import ast
 import inspect
 import json
 import re
@@ -8,6 +9,8 @@ from pydoc import locate
 from typing import Any
 
 from purer_lightning.errors import nearest
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
 def joined_after(words: Iterable[str], flags: Iterable[str]) -> list[str]:
@@ -55,7 +58,43 @@ def explain(message: str, known: Iterable[str]) -> str:
     )
     if outer:
         return f"'{outer.group(1)}' is not a setting.{_nearest_dotted(outer.group(1), known)}"
-    return re.sub(r"\s*\n\s*", " ", message)
+    line = re.sub(r"\s*\n\s*", " ", message)
+    return _nothing_given(line) or _no_class(line) or _wrong_value(line) or line
+
+
+def _nothing_given(message: str) -> str | None:
+    """Return what is missing, as a sentence; None where nothing is."""
+    if flag := re.search(r"argument (--[\w.]+): expected one argument", message):
+        return f"Expected a value after {flag.group(1)}, but found none."
+    if missing := re.search(r"the following arguments are required: ([\w., ]+)", message):
+        names = re.sub(r"\b(fit|validate|test)\.", "", missing.group(1))
+        known = "give a configuration by --config (purer configs lists those at hand)"
+        return f"Missing: {names}; {known if '.' in names else '--help explains what it takes'}."
+    return None
+
+
+def _no_class(message: str) -> str | None:
+    """Return that a class is not there, as a sentence; None where a class is not what is wrong."""
+    if inside := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        module, name = inside.groups()
+        return f"There is no class '{name}' in {module}.{nearest(name, dir(locate(module)))}"
+    if bare := re.search(r'key "([\w.]+)": .*Expected a dot import path string: (\S+)', message):
+        key, name = bare.groups()
+        return f"Expected {key} to be a class, as a known name or package.module.Class, but there is no '{name}'."
+    return None
+
+
+def _wrong_value(message: str) -> str | None:
+    """Return what a value should have been and what it is, as a sentence; None where that cannot be read off."""
+    keys, given = re.findall(r'key "([\w.]+)"', message), re.search(r"(?:Got|Given) value: (.*)$", message)
+    expected = message.partition("Errors:")[0]  # which repeats them, less exactly
+    choices = [str(choice) for found in re.findall(r"Literal(\[.*?\])", expected) for choice in ast.literal_eval(found)]
+    kinds = [KINDS[kind] for kind in re.findall(r"<class '(\w+)'>", expected) if kind in KINDS]
+    alternatives = list(dict.fromkeys([*choices, *kinds]))
+    if not (keys and given and alternatives):
+        return None
+    listed = " or ".join(filter(None, [", ".join(alternatives[:-1]), alternatives[-1]]))
+    return f"Expected {'.'.join(keys)} to be {listed}, but got '{given.group(1)}'.{nearest(given.group(1), choices)}"
 
 
 def _nearest_dotted(key: str, known: Iterable[str]) -> str:

@@ -50,6 +50,60 @@ def test_a_misspelt_flag_names_the_nearest_key(
 
 
 @pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--data.way", "five"], "Expected data.way to be a whole number, but got 'five'."),
+        (["--wandb.enabled", "yess"], "Expected wandb.enabled to be true or false, but got 'yess'."),
+        (
+            ["--wandb.mode", "on-line"],
+            "Expected wandb.mode to be auto, online or offline, but got 'on-line'. Did you mean 'online'?",
+        ),
+        (
+            ["--trainer.precision", "bf16-mix"],
+            "bf16-mixed, 32-true, 64-true, bf16 or null, but got 'bf16-mix'.",
+        ),
+        (["--seed_everything", "x"], "Expected seed_everything to be true or false or a whole number, but got 'x'."),
+        (
+            ["--model.learner.init_args.inner_lr", "fast"],
+            "Expected model.learner.inner_lr to be a number, but got 'fast'.",
+        ),
+        (["--model.learner", "Mamml"], "Expected model.learner to be a class,"),
+        (
+            ["--model.learner.class_path", "purer_lightning.learners.Mamml"],
+            "There is no class 'Mamml' in purer_lightning.learners. Did you mean 'Maml'?",
+        ),
+        (["--data.way"], "Expected a value after --data.way, but found none."),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_what_it_should_be(
+    flags: list[str], expected: str, toy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in complaint(capsys, [*toy, *flags], status=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fit"], "Missing: model.learner; give a configuration by --config"),
+        (["adapt"], "Missing: ckpt_path, support; --help explains"),
+        (["report"], "Missing: runs;"),
+        (
+            ["data", "prepare", "nothing"],
+            "Expected dataset to be cifar_fs, omniglot, folder or glyphs, but got 'nothing'.",
+        ),
+        (
+            ["adapt", "--ckpt_path", "x", "--support", "x", "--batchnorm", "runing"],
+            "to be transductive, support, running or null, but got 'runing'. Did you mean 'running'?",
+        ),
+    ],
+)
+def test_what_is_missing_or_unknown_to_a_command_is_named(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in complaint(capsys, words, status=2)
+
+
+@pytest.mark.parametrize(
     ("yaml", "expected"),
     [
         ("data:\n  wya: 3\n", "Did you mean 'data.way'?"),
