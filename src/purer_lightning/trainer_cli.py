@@ -158,7 +158,10 @@ class PurerCLI(LightningCLI):
         self._get(self.config_init, "last_checkpoint").settings = dict(self.settings)
         plugins = trainer["plugins"] or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:
+            raise MisconfigurationException(str(error)) from error
 
     def wandb_run(self) -> list[WandbRun]:
         """Return the run of W&B that this command adds to, or nothing where none is asked for."""

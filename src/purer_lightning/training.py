@@ -28,7 +28,7 @@ from purer_lightning.pool.teachers import Pool
 from purer_lightning.precision import full_precision
 from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
-from purer_lightning.training_checks import check_finite, check_trainer
+from purer_lightning.training_checks import check_finite, check_settings, check_trainer
 
 
 class PurerModule(LightningModule):
@@ -71,8 +71,7 @@ class PurerModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if data_step_every < 0:
-            raise PurerError(f"Expected model.data_step_every to be 0 or more, but got {data_step_every}.")
+        check_settings(data_step_every=data_step_every, image_lr=image_lr, meta_lr=meta_lr)
         self.automatic_optimization = False
         self.learner = learner
         self.switch = GradientSwitch(curriculum or CurriculumSettings())

@@ -11,6 +11,13 @@ PRECISIONS = {"32-true": torch.float32, "64-true": torch.float64, "bf16-mixed": 
 """Precision of a Trainer -> dtype of the weights and of the image bank."""
 
 
+def check_settings(**settings: float) -> None:
+    """Raise PurerError where one of PurerModule's numbers, given by their names, is below 0 or none."""
+    for name, value in settings.items():
+        if not value >= 0:
+            raise PurerError(f"Expected model.{name} to be 0 or more, but got {value}.")
+
+
 def check_trainer(trainer: Trainer) -> None:
     """Check precision, strategy and validations of a Trainer that is to fit.
 
@@ -44,6 +51,11 @@ def check_trainer(trainer: Trainer) -> None:
         raise PurerError(
             f"Validation comes after each epoch, but trainer.val_check_interval is {interval}; leave it out, and set "
             "data.updates_per_epoch to the updates between two validations."
+        )
+    if (trainer.check_val_every_n_epoch or 0) < 1:
+        raise PurerError(
+            "The best checkpoint is chosen by validations, but trainer.check_val_every_n_epoch is "
+            f"{trainer.check_val_every_n_epoch}; leave it out, or set it to 1 or more."
         )
 
 

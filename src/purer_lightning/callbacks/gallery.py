@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.report.gallery import Shown, save_gallery, save_sheet
@@ -25,9 +26,16 @@ class GalleryCallback(Callback):
     Args:
         classes: at most this many classes, spread evenly over the bank.
         images: at most this many images a class.
+
+    Raises:
+        PurerError: one of them is below 1.
     """
 
     def __init__(self, classes: int = 20, images: int = 10) -> None:
+        if min(classes, images) < 1:
+            raise PurerError(
+                f"Expected gallery.classes and gallery.images to be at least 1, but got {classes} and {images}."
+            )
         self.classes = classes
         self.images = images
 

@@ -102,13 +102,8 @@ class PseudoEpisodeDataModule(LightningDataModule):
             self._check_bank()
 
     def _check_numbers(self) -> None:
-        for name, least in (
-            ("way", 2),
-            ("shot", 1),
-            ("query", 1),
-            ("episodes_per_update", 1),
-            ("updates_per_epoch", 1),
-        ):
+        least_of = dict.fromkeys(("shot", "query", "episodes_per_update", "updates_per_epoch"), 1)
+        for name, least in (least_of | {"way": 2, "num_workers": 0}).items():
             if getattr(self, name) < least:
                 raise PurerError(f"Expected data.{name} to be at least {least}, but got {getattr(self, name)}.")
 

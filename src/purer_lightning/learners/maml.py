@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.learners.heads import class_means
 from purer_lightning.nets import functional as nets
@@ -30,6 +31,9 @@ class Maml(Learner):
             Each task then starts from a new head of ``way`` outputs, all zero. None: ``way``, and tasks start from
             the network's own head; from ``prototype_head`` where they have another number of classes.
         adapted: "all" weights, or the linear "head" alone (ANIL, Raghu et al. 2020).
+
+    Raises:
+        PurerError: a number of steps or a step size below 0.
     """
 
     def __init__(
@@ -47,6 +51,11 @@ class Maml(Learner):
         super().__init__(architecture, arguments, batchnorm, outputs)
         self.inner_steps = inner_steps
         self.test_inner_steps = inner_steps if test_inner_steps is None else test_inner_steps
+        if min(inner_steps, self.test_inner_steps) < 0 or not inner_lr >= 0:
+            raise PurerError(
+                "Expected the inner loop's inner_steps, test_inner_steps and inner_lr to be 0 or more, but got "
+                f"{inner_steps}, {self.test_inner_steps} and {inner_lr}; change model.learner.init_args."
+            )
         self.inner_lr = inner_lr
         self.first_order = first_order
         self.second_order = not first_order
