@@ -11,7 +11,7 @@
 #
 # What is left of the run is made however often the job is begun. Five minutes before its time is over Slurm sends
 # SIGUSR1: the run saves at the end of its step, puts the job back into the queue and ends; begun again, it goes on
-# from there to the same bits. A preempted job is sent SIGTERM and put back by Slurm itself, where the cluster does that.
+# from there to the same bits. A preempted job, which is sent SIGTERM, does the same; a cancelled one saves and ends.
 # A task that fails ends the others, which would wait for it.
 srun --kill-on-bad-exit=1 purer fit "$@" \
   --trainer.devices "$SLURM_NTASKS_PER_NODE" --trainer.num_nodes "$SLURM_JOB_NUM_NODES" --ckpt_path last

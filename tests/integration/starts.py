@@ -75,19 +75,21 @@ def fit_whole(folder: Path, words: list[str]) -> Whole:
 
 
 def signal_after(number: int, method: str, call: int) -> None:
-    """Let this process send itself a signal at the end of the ``call``-th call of a method of ``PurerModule``."""
+    """Let this process send itself a signal at the end of the ``call``-th call of a method of what a Trainer runs."""
+    from purer_lightning.evaluation import IcfilEvaluation
     from purer_lightning.training import PurerModule
 
-    calls, plain = [0], getattr(PurerModule, method)
+    owner = PurerModule if hasattr(PurerModule, method) else IcfilEvaluation
+    calls, plain = [0], getattr(owner, method)
 
-    def counted(self: PurerModule, *args: Any, **kwargs: Any) -> Any:
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = plain(self, *args, **kwargs)
         calls[0] += 1
         if calls[0] == call:
             os.kill(os.getpid(), number)
         return result
 
-    setattr(PurerModule, method, counted)
+    setattr(owner, method, counted)
 
 
 def die_in_file_operation(number: int) -> None:

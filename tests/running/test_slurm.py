@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from purer_lightning.errors import PurerError
-from purer_lightning.running.slurm import check_start, check_tasks, device_count, requeue
+from purer_lightning.running.slurm import check_start, check_tasks, device_count, is_preempted, requeue
 
 STEP = {
     "SLURM_JOB_ID": "12",
@@ -85,6 +85,25 @@ def test_a_job_or_its_place_in_an_array_is_put_back(tmp_path: Path, monkeypatch:
     assert (tmp_path / "scontrol.called").read_text() == "requeue 12"
     requeue(STEP | {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"})
     assert (tmp_path / "scontrol.called").read_text() == "requeue 7_3"
+
+
+@pytest.mark.parametrize(
+    ("said", "preempted"),
+    [
+        ("JobId=12 JobState=RUNNING Reason=None PreemptTime=2026-11-28T11:02:32", True),
+        ("JobId=12 JobState=RUNNING Reason=None PreemptTime=None", False),
+        ("JobId=12 JobState=RUNNING Reason=None", False),
+        ("JobId=12 JobState=COMPLETING Reason=None PreemptTime=2026-11-28T11:02:32", False),
+        ("", False),
+    ],
+)
+def test_a_job_is_preempted_that_runs_on_after_slurm_has_told_it_to_make_room(
+    said: str, preempted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, f"print({said!r} if sys.argv[1:] == ['show', 'job', '--oneliner', '12'] else '')", monkeypatch)
+    assert is_preempted(STEP) == preempted
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert not is_preempted(STEP)
 
 
 def test_a_job_that_cannot_be_put_back_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
-"""A Slurm cluster of one node with two task slots, started for the tests as root without systemd."""
+"""A Slurm cluster of one node with two task slots, started for the tests as root without systemd, and its jobs."""
 
+import csv
 import os
 import shutil
 import signal
@@ -9,7 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
+
+PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "sinfo")
 CONFIGURATION = """\
 ClusterName=tests
@@ -28,7 +33,7 @@ SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,requeue_delay=0
 ReturnToService=2
-KillWait=5
+KillWait=30
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -36,7 +41,10 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 NodeName={host} CPUs=2 State=UNKNOWN
-PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 
 
@@ -110,3 +118,65 @@ def stop(pid_file: Path) -> None:
             os.kill(pid, 0)
             time.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
+
+
+class Cluster(NamedTuple):
+    """How to give commands to the cluster."""
+
+    environment: dict[str, str]
+    folder: Path
+
+    def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def state(self, job: str) -> str:
+        return self.call("squeue", "-h", "-j", job, "-o", "%T").stdout.strip()
+
+
+def edited_script(folder: Path) -> Path:
+    """Return the job script as a user edits it: partition, nodes, GPUs; here tasks without GPUs."""
+    lines = (PROJECT / "experiments" / "machine" / "srun.sh").read_text().splitlines()
+    edits = ["#SBATCH --partition=debug", "#SBATCH --nodes=1", "#SBATCH --ntasks-per-node=2"]
+    script = folder / "srun.sh"
+    script.write_text("\n".join([lines[0], *edits, *lines[4:]]) + "\n")
+    return script
+
+
+def submit(cluster: Cluster, run: Path, words: list[str]) -> tuple[str, Path]:
+    """Submit a fit of two tasks by the job script; return the job's number and where its output goes."""
+    script = edited_script(cluster.folder)
+    job = cluster.call("sbatch", "--parsable", str(script), *words, "--trainer.strategy", "ddp", "--run", str(run))
+    assert job.returncode == 0, job.stderr
+    number = job.stdout.strip()
+    return number, cluster.folder / f"purer-{number}.out"
+
+
+def wait_for_update(run: Path, step: int, log: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (run / "metrics.csv").exists():
+            with (run / "metrics.csv").open(newline="") as file:
+                if any(int(row["step"] or 0) >= step for row in csv.DictReader(file)):
+                    return
+        time.sleep(0.05)
+    raise TimeoutError(f"Update {step} did not come: {log.read_text() if log.exists() else 'no output'}")
+
+
+def wait_for_end(cluster: Cluster, job: str, log: Path, seconds: float = 200) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if cluster.state(job) in ("", "COMPLETED", "FAILED", "CANCELLED"):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"Job {job} is {cluster.state(job)}: {log.read_text()}")
+
+
+def same_run(found: Path, wanted: Path) -> None:
+    """Compare two runs to the bit."""
+    states = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (found, wanted)]
+    for part in ("global_step", "state_dict", "optimizer_states", "curriculum"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+    assert torch.equal(*(state["callbacks"]["SynthesisCallback"]["images"] for state in states))
+    assert (found / "metrics.csv").read_bytes() == (wanted / "metrics.csv").read_bytes()

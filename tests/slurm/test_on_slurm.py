@@ -1,108 +1,20 @@
 """`purer` under the real Slurm: a cluster of one node with two task slots, started for these tests."""
 
-import csv
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import torch
-from cluster import running, why_not
 
-from purer_lightning.cli import main
-
-PROJECT = Path(__file__).resolve().parents[2]
-UPDATES = 24
+from slurm.cluster import Cluster, same_run, submit, wait_for_end, wait_for_update, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
-
-
-class Cluster(NamedTuple):
-    """How to give commands to the cluster."""
-
-    environment: dict[str, str]
-    folder: Path
-
-    def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False
-        )
-
-    def state(self, job: str) -> str:
-        return self.call("squeue", "-h", "-j", job, "-o", "%T").stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("slurm")
-    with running(folder) as environment:
-        paths = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        yield Cluster(environment | {"PATH": paths, "OMP_NUM_THREADS": "1"}, folder)
-
-
-@pytest.fixture(scope="module")
-def words(toy_data: Path, toy_pool: Path) -> list[str]:
-    """A fit of parts of a second an update."""
-    return [
-        *("--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data)),
-        *("--data.pool", str(toy_pool), "--data.way", "2", "--data.query", "1", "--data.episodes_per_update", "3"),
-        *("--data.updates_per_epoch", "4", "--data.validation_episodes", "3", "--synthesis.initial_steps", "1"),
-        *("--data.test_episodes", "5", "--model.curriculum.warm_up", "4", "--model.curriculum.patience", "2"),
-        *("--model.learner.init_args.arguments", "{width: 4}", "--trainer.enable_progress_bar", "false"),
-        *("--trainer.accelerator", "cpu", "--trainer.max_steps", str(UPDATES)),
-    ]
-
-
-@pytest.fixture(scope="module")
-def alone(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one process, outside of Slurm, that nobody has interrupted."""
-    run = tmp_path_factory.mktemp("alone") / "run"
-    main(["fit", *words, "--run", str(run)])
-    main(["test", *words, "--run", str(run), "--ckpt_path", "best"])
-    return run
-
-
-def edited_script(folder: Path) -> Path:
-    """Return the job script as a user edits it: partition, nodes, GPUs; here tasks without GPUs."""
-    lines = (PROJECT / "experiments" / "machine" / "srun.sh").read_text().splitlines()
-    edits = ["#SBATCH --partition=debug", "#SBATCH --nodes=1", "#SBATCH --ntasks-per-node=2"]
-    script = folder / "srun.sh"
-    script.write_text("\n".join([lines[0], *edits, *lines[4:]]) + "\n")
-    return script
-
-
-def wait_for_update(run: Path, step: int, log: Path, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (run / "metrics.csv").exists():
-            with (run / "metrics.csv").open(newline="") as file:
-                if any(int(row["step"] or 0) >= step for row in csv.DictReader(file)):
-                    return
-        time.sleep(0.05)
-    raise TimeoutError(f"Update {step} did not come: {log.read_text() if log.exists() else 'no output'}")
-
-
-def wait_for_end(cluster: Cluster, job: str, log: Path, seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if cluster.state(job) in ("", "COMPLETED", "FAILED", "CANCELLED"):
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"Job {job} is {cluster.state(job)}: {log.read_text()}")
 
 
 def test_a_job_of_two_tasks_that_is_told_its_time_is_over_comes_back_and_ends_with_the_bits_of_one_process(
     cluster: Cluster, words: list[str], alone: Path
 ) -> None:
     run = cluster.folder / "run"
-    script = edited_script(cluster.folder)
-    job = cluster.call("sbatch", "--parsable", str(script), *words, "--trainer.strategy", "ddp", "--run", str(run))
-    assert job.returncode == 0, job.stderr
-    number = job.stdout.strip()
-    log = cluster.folder / f"purer-{number}.out"
+    number, log = submit(cluster, run, words)
     wait_for_update(run, 5, log)
     cluster.call("scancel", "--signal=USR1", number)  # what Slurm itself does for --signal
     wait_for_end(cluster, number, log)
@@ -111,15 +23,63 @@ def test_a_job_of_two_tasks_that_is_told_its_time_is_over_comes_back_and_ends_wi
     assert f"Job {number} is back in the queue and goes on by itself." in said
     assert "Restored all states" in said
     assert (run / "summary.json").exists(), said
-    states = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (run, alone)]
-    for part in ("global_step", "state_dict", "optimizer_states", "curriculum"):
-        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
-    assert torch.equal(*(state["callbacks"]["SynthesisCallback"]["images"] for state in states))
-    assert (run / "metrics.csv").read_bytes() == (alone / "metrics.csv").read_bytes()
+    same_run(run, alone)
 
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--ckpt_path", "best", "--run", str(run)]
     tested = cluster.call("srun", "--ntasks=2", "purer", "test", *words, *two)
     assert tested.returncode == 0, tested.stderr
+    episodes = [(folder / "test" / "episodes.csv").read_text() for folder in (run, alone)]
+    assert episodes[0] == episodes[1]
+
+
+def test_a_preempted_job_puts_itself_back_and_ends_with_the_same_bits(
+    cluster: Cluster, words: list[str], alone: Path
+) -> None:
+    run = cluster.folder / "preempted"
+    number, log = submit(cluster, run, words)
+    wait_for_update(run, 5, log)
+    urgent = cluster.call("sbatch", "--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 1")
+    assert urgent.returncode == 0, urgent.stderr
+    wait_for_end(cluster, number, log)
+    said = log.read_text()
+    assert "Stopped by SIGTERM after update" in said, said
+    assert f"Job {number} is back in the queue and goes on by itself." in said
+    assert (run / "summary.json").exists(), said
+    same_run(run, alone)
+
+
+def test_a_cancelled_job_saves_and_does_not_come_back_but_goes_on_when_it_is_submitted_again(
+    cluster: Cluster, words: list[str], alone: Path
+) -> None:
+    run = cluster.folder / "cancelled"
+    number, log = submit(cluster, run, words)
+    wait_for_update(run, 5, log)
+    cluster.call("scancel", number)
+    wait_for_end(cluster, number, log)
+    said = log.read_text()
+    assert "Stopped by SIGTERM after update" in said, said
+    assert f"Go on with the same command and: --run {run} --ckpt_path last" in said
+    assert "back in the queue" not in said
+    assert "JobState=CANCELLED" in cluster.call("scontrol", "show", "job", number).stdout
+    assert not (run / "summary.json").exists()
+    number, log = submit(cluster, run, words)
+    wait_for_end(cluster, number, log)
+    assert (run / "summary.json").exists(), log.read_text()
+    same_run(run, alone)
+
+
+def test_a_test_that_is_told_its_time_is_over_goes_on_and_leaves_no_checkpoint_of_lightnings(
+    cluster: Cluster, words: list[str], alone: Path
+) -> None:
+    run = cluster.folder / "tested"
+    checkpoint = str(alone / "checkpoints" / "best.ckpt")
+    told = ["--trainer.callbacks+", "slurm.telling.ToldInATest"]
+    tested = cluster.call(
+        "srun", "--ntasks=1", "purer", "test", *words, *told, "--run", str(run), "--ckpt_path", checkpoint
+    )
+    assert tested.returncode == 0, tested.stderr
+    assert "purer: SIGUSR1: there is nothing to save, so this goes on." in tested.stderr
+    assert list(run.rglob("hpc_ckpt*")) == []
     episodes = [(folder / "test" / "episodes.csv").read_text() for folder in (run, alone)]
     assert episodes[0] == episodes[1]
 

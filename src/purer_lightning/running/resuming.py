@@ -15,7 +15,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import FOLDER, LAST, SETTINGS, WORDS, Found, last_checkpoint, read_checkpoint
 from purer_lightning.running.run_folder import is_first_rank
-from purer_lightning.running.slurm import is_job, requeue
+from purer_lightning.running.slurm import is_job, is_preempted, requeue
 
 # What says where a run is and how it is begun or watched, or follows from other settings.
 NOT_COMPARED = (
@@ -134,8 +134,8 @@ def _said(value: Any) -> str:
 def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
     """Say how a command that was told to stop goes on, put its job of Slurm back into the queue, and end this process.
 
-    SIGUSR1 is what a job is sent before its time is over. After SIGTERM Slurm does itself what is to be done: it puts
-    a preempted job back into the queue, and a cancelled one not.
+    SIGUSR1 is what a job is sent before its time is over, SIGTERM when it is preempted, but also when it is cancelled,
+    and then it is not to come back.
 
     Args:
         stop: what has ended the run.
@@ -148,7 +148,9 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
         say(f"Stopped by {name}; nothing is kept of a part of {words[0]}, so the same command begins it anew.")
         sys.exit(128 + stop.number)
     how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
-    if stop.number == signal.SIGUSR1 and is_job(os.environ):
+    if is_job(os.environ) and (
+        stop.number == signal.SIGUSR1 or (stop.number == signal.SIGTERM and is_preempted(os.environ))
+    ):
         goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
         how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
     say(f"Stopped by {name} after {stop.done}, which is saved. {how}")

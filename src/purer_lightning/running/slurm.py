@@ -84,15 +84,33 @@ def check_tasks(environment: MutableMapping[str, str], devices: int, nodes: int)
         environment.setdefault("SLURM_NTASKS_PER_NODE", each.group(1))
 
 
+def is_preempted(environment: Mapping[str, str]) -> bool:
+    """Whether Slurm has told this job to make room for another one, and left it a time to end by itself.
+
+    A job that ends within that time (GraceTime) is done to Slurm (22.05) and not put back. One that is put back or
+    cancelled by Slurm itself is no longer running when it is sent SIGTERM.
+    """
+    try:
+        said = _scontrol("show", "job", "--oneliner", environment["SLURM_JOB_ID"]).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    facts = dict(word.partition("=")[::2] for word in said.split())
+    return facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") != "None"
+
+
 def requeue(environment: Mapping[str, str]) -> str:
     """Put this job back into the queue, and return the sentence that says so, or why it could not be done."""
     job = environment["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in environment:
         job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     try:
-        done = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True, timeout=60)
+        done = _scontrol("requeue", job)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"Job {job} could not be put back into the queue ({error}); submit it again."
     if done.returncode:
         return f"Job {job} could not be put back into the queue ({done.stderr.strip()}); submit it again."
     return f"Job {job} is back in the queue and goes on by itself."
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *words], check=False, capture_output=True, text=True, timeout=60)
