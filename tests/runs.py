@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purer_lightning.adaptation.stored import describe_for_loading
 from purer_lightning.data.glyphs import glyph_pictures
 from purer_lightning.learners import Learner, Maml
+from purer_lightning.learners.registry import describe_for_loading
 from purer_lightning.normalisation import Normalisation
 
 SIZE, WIDTH = 16, {"width": 4}

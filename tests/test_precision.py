@@ -1,5 +1,6 @@
 """bfloat16 where it may be, float32 where it must be."""
 
+import copy
 import csv
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from purer_lightning.metrics import interval
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.functional import batchnorm_statistics, features, logits
 from purer_lightning.objectives.episodic import outer_loop
-from purer_lightning.precision import full_precision
+from purer_lightning.precision import SCALES, full_precision, gradients
 
 
 def test_feature_statistics_logits_and_features_are_float32_under_autocast() -> None:
@@ -53,6 +54,57 @@ def test_the_outer_loop_adapts_in_float32_and_asks_the_query_in_bfloat16(monkeyp
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outer_loop(learner, learner.weights(), episodes, second_order=True)
     assert seen == [torch.float32] * 4 + [torch.bfloat16] * 4
+
+
+def half(loss_scale: float, images: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
+    """Return a loss of a network in float16, so many times as large as a mean square."""
+    with torch.autocast("cpu", dtype=torch.float16):
+        output: torch.Tensor = network(images)
+    return loss_scale * output.float().square().mean()
+
+
+@pytest.mark.parametrize("loss_scale", [1e-6, 1e-3, 1.0, 3e5], ids=["vanishes", "small", "plain", "overflows"])
+def test_gradients_through_float16_neither_vanish_nor_overflow(loss_scale: float) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
+    images = torch.randn(2, 3, 8, 8, requires_grad=True)
+    exact = copy.deepcopy(network).double()
+    double = images.detach().double().requires_grad_()
+    (wanted,) = torch.autograd.grad(loss_scale * exact(double).square().mean(), double)
+    with torch.autocast("cpu", dtype=torch.float16):
+        (found,) = gradients(half(loss_scale, images, network), [images])
+    assert (found - wanted).norm() < 0.01 * wanted.norm()
+    (plain,) = torch.autograd.grad(half(loss_scale, images, network), images)
+    if loss_scale == 1e-6:
+        assert (plain == 0).all()
+    scaled = SCALES[0] * half(loss_scale, images, network)
+    if loss_scale == 3e5:
+        assert not torch.autograd.grad(scaled, images)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_elsewhere_gradients_are_pytorchs_to_the_bit(autocast: torch.dtype | None) -> None:
+    weight, unused = torch.randn(5, 5, requires_grad=True), torch.zeros(2, requires_grad=True)
+    with torch.autocast("cpu", dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+        loss = (weight @ weight).float().square().mean()
+        found = gradients(loss, [weight, unused], all_used=False)
+        with pytest.raises(RuntimeError, match="to not have been used"):
+            gradients((weight @ weight).float().mean(), [unused])
+    (wanted,) = torch.autograd.grad((weight @ weight if autocast is None else again(weight)).square().mean(), weight)
+    assert torch.equal(found[0], wanted)
+    assert torch.equal(found[1], torch.zeros(2))
+
+
+def again(weight: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return (weight @ weight).float()
+
+
+def test_a_loss_that_is_not_finite_keeps_its_gradient_from_being_so() -> None:
+    value = torch.ones(3, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        (found,) = gradients((value * torch.inf).sum(), [value])
+    assert not found.isfinite().any()
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +153,25 @@ def test_training_in_half_precision_alone_is_refused(
     with pytest.raises(SystemExit):
         main(["fit", *words, "--trainer.max_steps", "1", "--trainer.precision", precision, "--run", str(tmp_path)])
     assert words_of_it in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "images_move"), [(0, "0"), (1, "1")], ids=["meta-model, images at rest", "images"]
+)
+def test_float16_trains_with_gradients_that_are_scaled_where_they_are_taken(
+    optimizer: int, images_move: str, words: list[str], tmp_path: Path
+) -> None:
+    """By Lightning's plugin on a CPU; ``--trainer.precision 16-mixed`` needs a GPU, and becomes bfloat16 on a CPU."""
+    half = ["--trainer.plugins", "lightning.pytorch.plugins.MixedPrecision"]
+    half += ["--trainer.plugins.precision", "16-mixed", "--trainer.plugins.device", "cpu"]
+    first = ["--trainer.max_steps", "1", "--synthesis.initial_steps", "0", "--model.data_step_every", images_move]
+    gradients = []
+    for name, precision in (("half", half), ("whole", [])):
+        main(["fit", *words, *first, *precision, "--run", str(tmp_path / name)])
+        saved = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        assert not saved.get("MixedPrecision")  # no scaler, which would have a history
+        moments = saved["optimizer_states"][optimizer]["state"]
+        gradients.append(torch.cat([each["exp_avg"].flatten() for each in moments.values()]))
+    found, wanted = gradients
+    assert wanted.norm() > 0
+    assert 0 < (found - wanted).norm() < 0.02 * wanted.norm()

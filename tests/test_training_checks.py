@@ -14,7 +14,7 @@ def make_trainer(**settings: Any) -> Trainer:
     return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "16-mixed"])
 def test_one_process_trains_in_each_precision_that_the_method_bears(precision: Any) -> None:
     check_trainer(make_trainer(devices=1, precision=precision))
 

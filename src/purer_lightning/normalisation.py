@@ -32,6 +32,10 @@ class Normalisation(NamedTuple):
         unit = images.float() * self._column(self.std, images) + self._column(self.mean, images)
         return (unit * 255).round().clamp(0, 255).to(torch.uint8)
 
+    def plain(self) -> dict[str, list[float]]:
+        """Return it as plain types."""
+        return {name: list(values) for name, values in self._asdict().items()}
+
     @staticmethod
     def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
         return torch.tensor(values, device=like.device).view(-1, 1, 1)

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from purer_lightning.adaptation.stored import describe_for_loading
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
@@ -19,16 +18,17 @@ from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwi
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
 from purer_lightning.learners.base import Learner, episode_accuracy
+from purer_lightning.learners.registry import describe_for_loading
 from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.objectives import Episodic, Objective
 from purer_lightning.objectives.gradient import MetaGradient, meta_gradient
 from purer_lightning.parallel import Ranks, shaped
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.precision import full_precision
+from purer_lightning.precision import full_precision, gradients
 from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
-from purer_lightning.training_checks import check_finite, check_settings, check_trainer
+from purer_lightning.training_checks import check_finite, check_settings, check_trainer, take_scaler
 
 
 class PurerModule(LightningModule):
@@ -121,8 +121,7 @@ class PurerModule(LightningModule):
             copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
             bank = self.bank.only(moved)
             hardness = self.objective.hardness(self.learner, copies, bank, plan.adversarial)
-            with full_precision(gradient):
-                gradient -= difficulty_weight * torch.autograd.grad(hardness, bank.images)[0]
+            gradient -= difficulty_weight * gradients(hardness, [bank.images])[0]
         # The raw optimiser: only the theta step may count as a step of the Trainer.
         self.bank.step(self.optimizers()[1].optimizer, gradient, moved)  # type: ignore[index]
         return terms
@@ -187,6 +186,7 @@ class PurerModule(LightningModule):
         self.data = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit":
             check_trainer(self.trainer)
+            take_scaler(self.trainer)
             self.pool = self.data.teachers
             if not hasattr(self.data, "bank"):
                 raise PurerError(

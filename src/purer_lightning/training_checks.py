@@ -2,12 +2,18 @@
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
 
-PRECISIONS = {"32-true": torch.float32, "64-true": torch.float64, "bf16-mixed": torch.float32}
+PRECISIONS = {
+    "32-true": torch.float32,
+    "64-true": torch.float64,
+    "bf16-mixed": torch.float32,
+    "16-mixed": torch.float32,
+}
 """Precision of a Trainer -> dtype of the weights and of the image bank."""
 
 
@@ -26,16 +32,7 @@ def check_trainer(trainer: Trainer) -> None:
             meta-updates over ranks, or validations within an epoch, one of which a run that is stopped there and goes
             on would leave out.
     """
-    if trainer.precision == "16-mixed":
-        raise PurerError(
-            "The gradients of the inner loop and of the images are not scaled, so they vanish in float16; set "
-            "trainer.precision to bf16-mixed or 32-true."
-        )
-    if trainer.precision not in PRECISIONS:
-        raise PurerError(
-            f"Expected trainer.precision to be one of {', '.join(PRECISIONS)}, but got {trainer.precision}: images and "
-            "weights move by steps that half precision cannot hold."
-        )
+    weights_dtype(trainer)
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         raise PurerError(
             f"Expected trainer.strategy to be auto or ddp, but got {type(trainer.strategy).__name__}: every rank needs "
@@ -66,3 +63,26 @@ def check_finite(outer_loss: Tensor, update: int) -> None:
             f"The outer loss of meta-update {update} is {outer_loss.item()}: the run has diverged; lower "
             f"model.meta_lr, model.image_lr or the learner's inner_lr."
         )
+
+
+def weights_dtype(trainer: Trainer) -> torch.dtype:
+    """Return the dtype of the weights and of the image bank in a fit.
+
+    Raises:
+        PurerError: a precision in which the method does not work.
+    """
+    if trainer.precision not in PRECISIONS:
+        raise PurerError(
+            f"Expected trainer.precision to be one of {', '.join(PRECISIONS)}, but got {trainer.precision}: images and "
+            "weights move by steps that half precision cannot hold."
+        )
+    return PRECISIONS[str(trainer.precision)]
+
+
+def take_scaler(trainer: Trainer) -> None:
+    """Take Lightning's scaler of float16 gradients from a Trainer: ``precision.gradients`` scales where they are taken.
+
+    It would divide gradients by a scale that none was multiplied by, and it has a history.
+    """
+    if isinstance(trainer.precision_plugin, MixedPrecision):
+        trainer.precision_plugin.scaler = None

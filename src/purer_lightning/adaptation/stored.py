@@ -64,7 +64,7 @@ class MetaModelRecord:
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as plain types."""
-        return vars(self) | {"normalisation": plain_normalisation(self.normalisation)}
+        return vars(self) | {"normalisation": self.normalisation.plain()}
 
 
 class Stored(NamedTuple):
@@ -81,20 +81,6 @@ class Stored(NamedTuple):
     weights: dict[str, Tensor]
     calibration: CalibrationSettings
     provenance: dict[str, Any]
-
-
-def describe_for_loading(learner: Learner, normalisation: Normalisation) -> dict[str, Any]:
-    """Return what a checkpoint says beside ``learner.describe()``, so that it can be loaded without its YAML."""
-    return {
-        "class_path": f"{type(learner).__module__}.{type(learner).__qualname__}",
-        "settings": learner.settings(),
-        "normalisation": plain_normalisation(normalisation),
-    }
-
-
-def plain_normalisation(normalisation: Normalisation) -> dict[str, list[float]]:
-    """Return a normalisation as lists."""
-    return {name: list(values) for name, values in normalisation._asdict().items()}
 
 
 def record_from_plain(said: Mapping[str, Any], where: str) -> MetaModelRecord:
@@ -203,7 +189,7 @@ def older_description(
         "way": way,
         "channels": manifest.channels,
         "image_size": manifest.image_size,
-        "normalisation": plain_normalisation(manifest.normalisation),
+        "normalisation": manifest.normalisation.plain(),
     }
 
 

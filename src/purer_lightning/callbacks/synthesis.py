@@ -17,7 +17,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank, moments_by_class
 from purer_lightning.progress import JobProgress
 from purer_lightning.training import PurerModule
-from purer_lightning.training_checks import PRECISIONS, check_trainer
+from purer_lightning.training_checks import weights_dtype
 
 
 class SynthesisCallback(Callback):
@@ -59,8 +59,7 @@ class SynthesisCallback(Callback):
             say_that_it_is_a_ceiling(data.bank)
         else:
             data.make_bank(Path(trainer.default_root_dir) if self.on_disk else None)
-        check_trainer(trainer)
-        data.bank.to(trainer.strategy.root_device, PRECISIONS[str(trainer.precision)])
+        data.bank.to(trainer.strategy.root_device, weights_dtype(trainer))
 
     def _check_no_data_steps(self, pl_module: PurerModule) -> None:
         curriculum = pl_module.switch.settings.enabled
@@ -90,7 +89,8 @@ class SynthesisCallback(Callback):
         with JobProgress("initial inversion", "steps", total, done=done, enabled=shown) as job:
             while self._steps_done < total:
                 # Negative updates: their random numbers are not used again.
-                loss = pl_module.data_step(self._steps_done - total).total
+                with trainer.precision_plugin.train_step_context():
+                    loss = pl_module.data_step(self._steps_done - total).total
                 self._steps_done += 1
                 job.advance_to(self._steps_done, partial("loss {:.1f}".format, loss))
                 save_between_steps(trainer, f"step {self._steps_done} of {total} of the initial inversion")

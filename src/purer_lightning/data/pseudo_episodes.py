@@ -1,15 +1,16 @@
 """PseudoEpisodeDataModule: pseudo episodes from the image bank to train on, real ones to validate and test on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.data.numbered import Drawn, UpdateSampler
 from purer_lightning.data.real_episodes import RealEpisodes
 from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
@@ -100,6 +101,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         if stage == "fit":
             self.teachers = load_pool(self.pool, resident=self.resident_teachers)
             self._check_bank()
+            self._check_asked()
 
     def _check_numbers(self) -> None:
         least_of = dict.fromkeys(("shot", "query", "episodes_per_update", "updates_per_epoch"), 1)
@@ -138,6 +140,16 @@ class PseudoEpisodeDataModule(LightningDataModule):
                 f"data.images_per_class."
             )
 
+    def _check_asked(self) -> None:
+        """Go through the draws of the run, unless any of them is sure to know classes enough."""
+        if self.teachers_per_update is None:
+            return
+        known = sorted(len(teacher.classes) for teacher in self.teachers.teachers)
+        updates = self.trainer.max_steps if self.trainer else -1
+        if known[self.teachers_per_update - 1] < self.way:  # any draw has a teacher of at least so many classes
+            for update in range(updates if updates >= 0 else self.updates_per_epoch):
+                self.moved(update)
+
     def make_bank(self, folder: Path | None = None) -> ImageBank:
         """Make the bank for the pool's classes and keep it, in memory or in files in a folder."""
         names = [f"{known.dataset}/{known.id}" for known in self.teachers.classes]
@@ -161,7 +173,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         if self.teachers_per_update is None:
             return None
         classes = self.teachers.classes_of(self.asked(update))
-        if len(classes) < self.way:
+        if len(classes) < self.way and update >= 0:  # none in the initial inversion
             raise PurerError(
                 f"An adversarial episode needs {self.way} classes, but the teachers that update {update} asks know "
                 f"{len(classes)} between them; raise data.teachers_per_update or lower data.way."
@@ -183,7 +195,8 @@ class PseudoEpisodeDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[UpdatePlan]:
         """Plans of consecutive meta-updates; in this process, since drawing one costs less than a millisecond."""
-        return DataLoader(_Plans(self), sampler=_UpdateSampler(self), batch_size=None)
+        sampler = UpdateSampler(lambda: self.trainer.global_step if self.trainer else 0, self.updates_per_epoch)
+        return DataLoader(Drawn(self.plan), sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[list[Episode]]:
         """The fixed episodes of meta-val."""
@@ -216,30 +229,3 @@ class PseudoEpisodeDataModule(LightningDataModule):
             )
         self._check_unseen(images)
         return images
-
-
-class _Plans(Dataset[UpdatePlan]):
-    """Item u is the plan of meta-update u."""
-
-    def __init__(self, data: PseudoEpisodeDataModule) -> None:
-        self.data = data
-
-    def __getitem__(self, update: int) -> UpdatePlan:
-        return self.data.plan(update)
-
-
-class _UpdateSampler(Sampler[int]):
-    """Numbers of the meta-updates up to the next validation, counted from the update that the Trainer has come to.
-
-    So a resumed run draws what the interrupted one would have drawn; begun in the midst of an epoch, it is shorter.
-    """
-
-    def __init__(self, data: PseudoEpisodeDataModule) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.updates_per_epoch
-
-    def __iter__(self) -> Iterator[int]:
-        start = self.data.trainer.global_step if self.data.trainer else 0
-        return iter(range(start, (start // len(self) + 1) * len(self)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.parallel import ALONE, Ranks
-from purer_lightning.precision import full_precision
+from purer_lightning.precision import gradients
 from purer_lightning.seeding import generator
 
 
@@ -80,8 +80,7 @@ def teacher_gradients(
         own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
         labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
         terms = inversion_loss(teacher.network, {}, own, labels, running_statistics(teacher.network), prior_weights)
-        with full_precision(images):
-            (gradient,) = torch.autograd.grad(terms.total, rows)
+        (gradient,) = gradients(terms.total, [rows])
         yield TeacherGradient(terms.detached(), gradient)
 
 

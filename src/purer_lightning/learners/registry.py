@@ -11,10 +11,25 @@ from purer_lightning.learners.learn2learn_maml import Learn2LearnMaml
 from purer_lightning.learners.maml import Maml
 from purer_lightning.learners.protonet import ProtoNet
 from purer_lightning.learners.r2d2 import R2D2
+from purer_lightning.normalisation import Normalisation
 
 LEARNERS: dict[str, type[Learner]] = {
     learner.__name__: learner for learner in (Maml, FeatureClassifier, ProtoNet, R2D2, Learn2LearnMaml)
 }
+
+
+def describe_for_loading(learner: Learner, normalisation: Normalisation) -> dict[str, Any]:
+    """Return what a checkpoint says beside ``learner.describe()``, so that ``make_learner`` can make it without a YAML.
+
+    Args:
+        learner: of this package or the user's own.
+        normalisation: of its input.
+    """
+    return {
+        "class_path": f"{type(learner).__module__}.{type(learner).__qualname__}",
+        "settings": learner.settings(),
+        "normalisation": normalisation.plain(),
+    }
 
 
 def make_learner(name: str, settings: Mapping[str, Any], own: type[Learner] | None = None) -> Learner:

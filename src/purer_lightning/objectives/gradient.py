@@ -14,7 +14,7 @@ from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.objectives.base import Objective
 from purer_lightning.parallel import ALONE, Ranks, flat
-from purer_lightning.precision import full_precision
+from purer_lightning.precision import gradients
 
 
 class MetaGradient(NamedTuple):
@@ -83,6 +83,5 @@ def evaluated(objective: Objective, learner: Learner, bank: ImageBank, plan: Epi
     """Evaluate an objective on a plan, in this process."""
     parameters = list(learner.parameters())
     outcome = objective.outcome(learner, learner.weights(), bank, plan, second_order=learner.second_order)
-    with full_precision(outcome.loss):
-        gradient = flat(torch.autograd.grad(outcome.loss, parameters, allow_unused=True, materialize_grads=True))
+    gradient = flat(gradients(outcome.loss, parameters, all_used=False))
     return MetaGradient(gradient, outcome.difficulty.to(gradient), outcome.accuracy.to(gradient))
