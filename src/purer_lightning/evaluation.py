@@ -215,7 +215,8 @@ class IcfilEvaluation(LightningModule):
         """Build the learner for the shape of the data's tasks; the Trainer calls it once or more."""
         if self.learner.spec is None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.learner.build(data.way, data.channels, data.image_size, self.seed)
+            with torch.device("cpu"):  # as in PurerModule
+                self.learner.build(data.way, data.channels, data.image_size, self.seed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another network than the settings name, in one sentence instead of a key list.

@@ -203,11 +203,12 @@ class PurerModule(LightningModule):
         """
         if self.learner.spec is not None:
             return
-        self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
-        if self.trainer.training:  # a Trainer that only validates loads no pool
-            self.objective.setup(self.pool, self.learner, self.seed)
-        if self.start_from_average:
-            average_of_teachers(self.pool, self.learner.network)
+        with torch.device("cpu"):  # Lightning would have a GPU draw the first weights: others than a CPU's
+            self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
+            if self.trainer.training:  # a Trainer that only validates loads no pool
+                self.objective.setup(self.pool, self.learner, self.seed)
+            if self.start_from_average:
+                average_of_teachers(self.pool, self.learner.network)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Adam on the meta-model, Adam on the bank's images, the meta-model's schedule; all go into the checkpoint."""
