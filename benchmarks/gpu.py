@@ -134,7 +134,9 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS)[:3], help="what is timed")
     parser.add_argument("--rounds", type=int, default=20, help="timed rounds, after one that does not count")
     parser.add_argument("--at_once", type=int, default=AT_ONCE, help="engine.teachers_at_once")
-    parser.add_argument("--kinds", nargs="*", default=["compiled", "graph"], help="of the gradients, beside batched")
+    parser.add_argument(
+        "--kinds", nargs="*", default=["graph"], help='of the gradients; "compiled" takes minutes to compile'
+    )
     parser.add_argument(
         "--tf32", choices=["on", "off"], default="on", help="convolutions in TF32, as PyTorch's default"
     )

@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # scripts, not a package
 
+import beside
 import gpu
 import gpu_ways
 import growth
@@ -22,6 +23,7 @@ import pools
 from inversion_step import VARIANTS
 from parts import compare_gradients, parts_of
 from problem import Problem, Setting
+from purer_lightning.data.datasets import open_split
 from purer_lightning.pool.teachers import load_pool
 
 TINY = Setting(classes=8, classes_per_teacher=3, images_per_class=4, way=3, query=3, image_size=16, width=4)
@@ -160,3 +162,11 @@ def test_the_pools_that_are_timed_pass_all_checks_and_no_two_teachers_share_a_cl
     assert len(pool.teachers) == 3
     assert len(pool.classes) == 15
     assert {(case.asked, case.on_disk) for case in pools.CASES} == {(13, True), (13, False), (None, False)}
+
+
+def test_the_files_that_the_reference_decodes_hold_the_prepared_pictures(toy_data: Path, tmp_path: Path) -> None:
+    split = open_split(toy_data, "toy", "val")
+    files = beside.write_pictures(split, tmp_path)
+    assert len(files) == len(split.class_names)
+    for position, own in enumerate(files):
+        assert torch.equal(beside.decoded(own), split.of_class(position))
