@@ -113,7 +113,7 @@ def occupancy_rows(results: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ..
         for way, used in found["occupancy"].items():
             peak = found["peak_mib"][way]
             memory = "-" if peak is None else f"{peak:.0f}"
-            most = ", ".join(f"{name[:30]} {count} x {took / count:.3f}" for name, count, took in used.longest[:2])
+            most = ", ".join(f"{name[:40]} {count} x {took / count:.3f}" for name, count, took in used.longest[:1])
             yield setting, way, str(used.launches), f"{used.busy:.1f}", f"{used.gaps:.1f}", memory, most
 
 

@@ -15,7 +15,7 @@ class Occupancy:
     """What the profiler saw of one call.
 
     Attributes:
-        launches: kernels and copies on the device; on a CPU, operations that call no other.
+        launches: kernels and copies on the device; on a CPU, operations that no other has called.
         busy: milliseconds in which at least one of them ran.
         span: milliseconds from the first one's begin to the last one's end.
         longest: name, launches and milliseconds of those that took most of the time together.
@@ -51,7 +51,8 @@ def counts(event: Any, device: torch.device) -> bool:
         return False
     if device.type == "cuda":
         return bool(event.device_type.name == "CUDA")
-    return event.name.startswith("aten::") and not event.cpu_children
+    called_by = event.cpu_parent.name if event.cpu_parent else ""
+    return event.name.startswith("aten::") and not called_by.startswith("aten::")
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
