@@ -108,20 +108,20 @@ def gradients_of(problem: Problem, at_once: int) -> dict[str, BatchedGradient]:
     plan, jitter = problem.data.plan(0).meta_batch, draw_jitter(module.seed, 0)
     teachers, episodes, learner = BatchedTeachers(at_once), BatchedEpisodes(), module.learner
     assert isinstance(learner, Maml)
-    drawn = module.bank.episodes(plan)
-    support = torch.stack([each.support for each in drawn]).detach()
-    query = torch.stack([each.query for each in drawn]).detach()
+    halves = Task.of(module.bank.episodes(plan))
 
     def inversion(images: Tensor) -> Tensor:
         return teachers(module.pool.teachers, images, jitter, module.inversion)[1]
 
     def meta(support: Tensor, query: Tensor) -> Tensor:
-        halves = (Task(support, drawn[0].support_labels), Task(query, drawn[0].query_labels))
-        return episodes.gradients(learner, *halves)[0].sum(dim=0)
+        tasks = (half._replace(images=images) for half, images in zip(halves, (support, query), strict=True))
+        return episodes.gradients(learner, *tasks)[0].sum(dim=0)
 
     return {
         "inversion gradient": BatchedGradient(
             lambda: plain.inversion_gradient(jitter), inversion, (module.bank.images.detach(),)
         ),
-        "meta-gradient": BatchedGradient(lambda: flat(plain.meta_gradient(plan)), meta, (support, query)),
+        "meta-gradient": BatchedGradient(
+            lambda: flat(plain.meta_gradient(plan)), meta, tuple(half.images.detach() for half in halves)
+        ),
     }

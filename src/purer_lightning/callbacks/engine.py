@@ -13,6 +13,7 @@ from purer_lightning.engine.batched_teachers import AT_ONCE, BatchedTeachers
 from purer_lightning.engine.blocks import fuse
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.objectives import Episodic
 from purer_lightning.objectives.gradient import meta_gradient
 from purer_lightning.training import PurerModule
 
@@ -79,7 +80,7 @@ def in_batches(module: PurerModule, teachers_at_once: int = AT_ONCE) -> str:
     resident = module.data.resident_teachers
     at_once = teachers_at_once if resident is None else min(teachers_at_once, resident)
     module.inversion_gradient = BatchedTeachers(at_once, keep=resident is None)
-    if can_be_batched(module.objective, module.learner):
+    if type(module.objective) is Episodic and can_be_batched(module.learner):
         module.meta_gradient = partial(meta_gradient, evaluate=BatchedEpisodes())
         return ""
     objective, learner = type(module.objective).__name__, type(module.learner).__name__

@@ -131,14 +131,35 @@ def batch_gradient(
     rows = images.detach()[batch.classes]
     own = rows.flatten(1, 2).roll(jitter, dims=(-2, -1)).requires_grad_()
     labels = torch.arange(rows.shape[1], device=images.device).repeat_interleave(images.shape[1])
-    with batch.grouped.statistics() as found:
-        class_term = cross_entropy(batch.grouped.logits(batch.weights, own), labels)
-    feature: Tensor = vmap(feature_distance)(found, batch.wanted) if batch.wanted else torch.zeros_like(class_term)  # type: ignore[assignment]
-    l2 = torch.linalg.vector_norm(own, dim=(1, 2, 3, 4))
-    terms = weighted(class_term, feature, vmap(total_variation)(own), l2, prior_weights)
+    terms = inversion_terms(batch.grouped, batch.weights, own, labels, batch.wanted, prior_weights)
     (gradient,) = torch.autograd.grad(terms.total.sum(), own)
     rolled_back = gradient.roll((-jitter[0], -jitter[1]), dims=(-2, -1))
     return torch.stack(list(terms.detached()), dim=1), rolled_back.view_as(rows)
+
+
+def inversion_terms(
+    grouped: Grouped,
+    weights: Weights,
+    images: Tensor,
+    labels: Tensor,
+    wanted: Statistics,
+    prior_weights: InversionWeights,
+) -> InversionTerms:
+    """Evaluate ``inversion_loss`` on each network's own batch; terms (networks,).
+
+    Args:
+        grouped: their structure.
+        weights: each with the networks in front.
+        images: (networks, N, C, H, W).
+        labels: int64 (N,), the same for all.
+        wanted: as in ``inversion_loss``, each (networks, channels).
+        prior_weights: weights of the priors.
+    """
+    with grouped.statistics() as found:
+        class_term = cross_entropy(grouped.logits(weights, images), labels)
+    feature = vmap(feature_distance)(found, wanted) if wanted else torch.zeros_like(class_term)
+    l2 = torch.linalg.vector_norm(images, dim=(1, 2, 3, 4))
+    return weighted(class_term, torch.as_tensor(feature), vmap(total_variation)(images), l2, prior_weights)
 
 
 def in_order(found: dict[int, Tensor]) -> list[Tensor]:
