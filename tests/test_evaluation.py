@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning import Trainer
@@ -21,11 +20,10 @@ from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.data.real_episodes import RealEpisodes
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
-from purer_lightning.evaluation import IcfilEvaluation, summarise
+from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.learners import FeatureClassifier, Learner, Maml
 from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.pool_baselines import PoolClassifier
-from purer_lightning.metrics import Z95
 from purer_lightning.nets.functional import Weights
 
 EPISODES = 7
@@ -273,19 +271,6 @@ def test_the_command_line_answers_a_temperature_of_zero_in_one_sentence(
     (sentence,) = [line for line in said.splitlines() if line.startswith("purer")]
     assert "Expected evaluation.calibration.temperature to be above 0 and finite, but got 0" in sentence
     assert "Traceback" not in said
-
-
-def test_a_summary_is_of_prefixes_and_its_difference_is_paired() -> None:
-    rng = np.random.default_rng(0)
-    plain, icfil = rng.random(50), rng.random(50)
-    found = summarise({"plain": torch.from_numpy(plain), "icfil": torch.from_numpy(icfil)}, [20, 10, 90])
-    assert [row["episodes"] for row in found] == [10, 20, 50]
-    for row in found:
-        n = row["episodes"]
-        values = {"plain": plain[:n], "icfil": icfil[:n], "icfil_minus_plain": icfil[:n] - plain[:n]}
-        for name, wanted in values.items():
-            assert row[name]["mean"] == pytest.approx(wanted.mean(), rel=1e-12)
-            assert row[name]["ci95"] == pytest.approx(Z95 * wanted.std(ddof=1) / math.sqrt(n), rel=1e-12)
 
 
 def test_a_checkpoint_of_another_network_is_refused_when_it_is_loaded() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from purer_lightning.metrics import EpisodeAccuracy, interval
+from purer_lightning.metrics import Z95, EpisodeAccuracy, interval, summarise
 
 
 @pytest.mark.parametrize("episodes", [2, 7, 600])
@@ -54,3 +54,16 @@ def test_one_episode_alone_comes_out_as_a_list_of_one() -> None:
     ids, accuracies = metric.per_episode()
     assert ids.tolist() == [4]
     assert math.isinf(interval(accuracies).ci95)
+
+
+def test_a_summary_is_of_prefixes_and_its_difference_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    plain, icfil = rng.random(50), rng.random(50)
+    found = summarise({"plain": torch.from_numpy(plain), "icfil": torch.from_numpy(icfil)}, [20, 10, 90])
+    assert [row["episodes"] for row in found] == [10, 20, 50]
+    for row in found:
+        n = row["episodes"]
+        values = {"plain": plain[:n], "icfil": icfil[:n], "icfil_minus_plain": icfil[:n] - plain[:n]}
+        for name, wanted in values.items():
+            assert row[name]["mean"] == pytest.approx(wanted.mean(), rel=1e-12)
+            assert row[name]["ci95"] == pytest.approx(Z95 * wanted.std(ddof=1) / math.sqrt(n), rel=1e-12)

@@ -5,8 +5,8 @@ It knows no bank, no teacher and no curriculum, so nothing of training can leak 
 
 import csv
 import json
-import math
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,11 @@ from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner, episode_accuracy
 from purer_lightning.learners.features import FeatureLearner, of_network
-from purer_lightning.metrics import EpisodeAccuracy, interval
+from purer_lightning.metrics import ICFIL, PLAIN, EpisodeAccuracy, null_for_infinite, summarise
 from purer_lightning.precision import full_precision
 from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.running.names import EPISODES, RESULTS
 
-PLAIN, ICFIL = "plain", "icfil"
 NUMERIC_REMEDIES = {
     PLAIN: "lower model.learner.init_args.inner_lr if the learner has one, or give a checkpoint that has not diverged",
     ICFIL: "lower evaluation.calibration.lr or raise evaluation.calibration.temperature",
@@ -44,9 +43,14 @@ class IcfilEvaluation(LightningModule):
         seed: every draw follows from it; linked to the run's seed.
         run: folder for results.json and episodes.csv; linked to the run folder.
 
+    Attributes:
+        batched: an engine's own way to score episodes at once; returns accuracies (episodes,), first without ICFIL.
+
     Raises:
         PurerError: a value of ``calibration`` out of its range.
     """
+
+    batched: Callable[[Sequence[Episode]], list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -72,10 +76,11 @@ class IcfilEvaluation(LightningModule):
         """Score each episode of the batch by itself; no episode sees another."""
         del batch_idx
         self._check_gradients()
-        for episode in episodes:
-            with torch.enable_grad():
-                scores = self.score(episode)
+        with torch.enable_grad():
+            scored = self._in_batch(episodes) if self.batched else [self.score(episode) for episode in episodes]
+        for episode, scores in zip(episodes, scored, strict=True):
             for method, accuracy in scores.items():
+                self._check_number(method, accuracy, episode)
                 self._accuracy(method).update(episode.id, accuracy)
 
     def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
@@ -108,10 +113,8 @@ class IcfilEvaluation(LightningModule):
     def score(self, episode: Episode) -> dict[str, Tensor]:
         """Return the accuracy on one episode by method, scalars in 0 to 1.
 
-        The learner is in eval mode (``setup``): Maml takes its test steps there, and its training steps elsewhere.
-
-        Raises:
-            PurerError: a logit that is not finite.
+        The learner is in eval mode (``setup``): Maml takes its test steps there, and its training steps elsewhere. NaN
+        where a logit is not finite.
         """
         with full_precision(episode.support):
             fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
@@ -122,13 +125,20 @@ class IcfilEvaluation(LightningModule):
                     self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
                 )
             scores[ICFIL] = episode_accuracy(self.learner, episode, calibrated)
-        for method, accuracy in scores.items():
-            if accuracy.isnan():
-                raise PurerError(
-                    f"Expected finite logits, but method '{method}' gave others on episode {episode.id}; "
-                    f"{NUMERIC_REMEDIES[method]}."
-                )
         return scores
+
+    def _in_batch(self, episodes: list[Episode]) -> list[dict[str, Tensor]]:
+        assert self.batched is not None
+        rows = zip(*self.batched(episodes), strict=True)
+        return [dict(zip(self.accuracies, row, strict=True)) for row in rows]
+
+    def _check_number(self, method: str, accuracy: Tensor, episode: Episode) -> None:
+        """Raise PurerError for the accuracy of an episode with a logit that is not finite."""
+        if accuracy.isnan():
+            raise PurerError(
+                f"Expected finite logits, but method '{method}' gave others on episode {episode.id}; "
+                f"{NUMERIC_REMEDIES[method]}."
+            )
 
     def on_test_epoch_end(self) -> None:
         """Log test/accuracy and test/ci95 (and those of ICFIL), write results.json and episodes.csv."""
@@ -232,37 +242,3 @@ class IcfilEvaluation(LightningModule):
                 "Adaptation needs gradients, but the Trainer tests in inference mode; set trainer.inference_mode to "
                 "false (the purer command does)."
             )
-
-
-def summarise(by_method: dict[str, Tensor], report_at: list[int]) -> list[dict[str, Any]]:
-    """Summarise per-episode accuracies at several numbers of episodes, each a prefix of the same list.
-
-    Args:
-        by_method: accuracies (episodes,) in the order of episode ids; "plain" and perhaps "icfil".
-        report_at: numbers of episodes; those above the list's length are left out, the whole list is always in.
-
-    Returns:
-        For each number: the interval by method and, with ICFIL, that of the paired difference ICFIL - plain.
-    """
-    total = len(by_method[PLAIN])
-    rows = []
-    for count in sorted({n for n in report_at if n < total} | {total}):
-        row: dict[str, Any] = {"episodes": count}
-        for method, accuracies in by_method.items():
-            row[method] = interval(accuracies[:count])._asdict()
-        if ICFIL in by_method:
-            difference = by_method[ICFIL][:count] - by_method[PLAIN][:count]
-            row["icfil_minus_plain"] = interval(difference)._asdict()
-        rows.append(row)
-    return rows
-
-
-def null_for_infinite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of ``summarise`` with None for the infinite ``ci95`` of one episode: JSON has no infinity."""
-    return [
-        {
-            name: value | {"ci95": None} if isinstance(value, dict) and math.isinf(value["ci95"]) else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]

@@ -1,5 +1,6 @@
 """Accuracy over episodes: mean and 95 % interval, from the episodes of all ranks; and how a row is logged."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+PLAIN, ICFIL = "plain", "icfil"  # methods by which a learner is scored: without calibration, with it
 Z95 = 1.959963984540054  # the normal 97.5 % quantile: two-sided 95 %
 
 
@@ -33,6 +35,40 @@ def interval(values: Tensor) -> Interval:
     count = len(values)
     half = Z95 * values.std(correction=1).item() / count**0.5 if count > 1 else float("inf")
     return Interval(values.mean().item(), half, count)
+
+
+def summarise(by_method: dict[str, Tensor], report_at: list[int]) -> list[dict[str, Any]]:
+    """Summarise per-episode accuracies at several numbers of episodes, each a prefix of the same list.
+
+    Args:
+        by_method: accuracies (episodes,) in the order of episode ids; "plain" and perhaps "icfil".
+        report_at: numbers of episodes; those above the list's length are left out, the whole list is always in.
+
+    Returns:
+        For each number: the interval by method and, with ICFIL, that of the paired difference ICFIL - plain.
+    """
+    total = len(by_method[PLAIN])
+    rows = []
+    for count in sorted({n for n in report_at if n < total} | {total}):
+        row: dict[str, Any] = {"episodes": count}
+        for method, accuracies in by_method.items():
+            row[method] = interval(accuracies[:count])._asdict()
+        if ICFIL in by_method:
+            difference = by_method[ICFIL][:count] - by_method[PLAIN][:count]
+            row["icfil_minus_plain"] = interval(difference)._asdict()
+        rows.append(row)
+    return rows
+
+
+def null_for_infinite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of ``summarise`` with None for the infinite ``ci95`` of one episode: JSON has no infinity."""
+    return [
+        {
+            name: value | {"ci95": None} if isinstance(value, dict) and math.isinf(value["ci95"]) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def log_row(trainer: Trainer, values: Mapping[str, Tensor | float], every: int = 1) -> None:

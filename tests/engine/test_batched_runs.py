@@ -1,5 +1,6 @@
 """Whole runs by batches: the plain run to rounding, resumed to the bit, and a sentence where something stays plain."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import torch
 
 from complaints import complaint
 from engine.fits import fit, rows
+from purer_lightning.cli import main
 from purer_lightning.engine import batched_teachers
 from purer_lightning.engine.batched_episodes import BatchedEpisodes
+from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.engine.batched_teachers import Batch, BatchedTeachers
 
 BATCHED = ["--engine.choice", "batched"]
@@ -95,8 +98,13 @@ def noted(call: Callable[..., Any], called: set[type]) -> Callable[..., Any]:
             "The batched engine asks the teachers in batches; the theta step of Episodic with ProtoNet is plain.",
             True,
         ),
+        (
+            ["--model.objective", "engine.fits.OwnObjective"],
+            "The batched engine asks the teachers in batches; the theta step of OwnObjective with Maml is plain.",
+            True,
+        ),
     ],
-    ids=["mixed precision", "another learner"],
+    ids=["mixed precision", "another learner", "another objective"],
 )
 def test_what_is_not_batched_runs_as_before_and_says_so(
     toy_data: Path,
@@ -122,3 +130,47 @@ def test_a_batch_of_no_teachers_is_refused(
     where = ["--data.root", str(toy_data), "--data.pool", str(toy_pool), "--run", str(tmp_path / "run")]
     words = ["fit", "--config", "demo.yaml", *where, *BATCHED, "--engine.teachers_at_once", "0"]
     assert "Expected engine.teachers_at_once to be at least 1, but got 0." in complaint(capsys, words)
+
+
+def score(toy_data: Path, toy_pool: Path, run: Path, *more: str) -> list[list[str]]:
+    """Test on seven episodes in float64, and return what each got."""
+    where = ["--data.dataset", "toy", "--data.root", str(toy_data), "--data.pool", str(toy_pool), "--run", str(run)]
+    small = ["--data.way", "3", "--data.query", "3", "--data.test_episodes", "7", "--trainer.precision", "64-true"]
+    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    main(["test", "--config", "demo.yaml", *where, *small, *quiet, *more])
+    with (run / "test" / "episodes.csv").open() as file:
+        return list(csv.reader(file))
+
+
+def test_a_checkpoint_is_scored_alike_by_batches_with_icfil(
+    toy_data: Path,
+    toy_pool: Path,
+    tmp_path: Path,
+    batched: tuple[Path, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint = ["--ckpt_path", str(batched[0] / "checkpoints" / "last.ckpt")]
+    wanted = score(toy_data, toy_pool, tmp_path / "plain", *checkpoint, "--engine.choice", "plain")
+    called: set[type] = set()
+    monkeypatch.setattr(BatchedScores, "__call__", noted(BatchedScores.__call__, called))
+    assert score(toy_data, toy_pool, tmp_path / "batched", *checkpoint, *BATCHED) == wanted
+    assert wanted[0] == ["episode", "plain", "icfil"]
+    assert called == {BatchedScores}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["--trainer.precision", "bf16-mixed"], "Running the plain engine, since batches of networks"),
+        (
+            ["--model.learner", "purer_lightning.learners.FeatureClassifier"],
+            "Running the plain engine, since FeatureClassifier is not batched.",
+        ),
+    ],
+    ids=["mixed precision", "another learner"],
+)
+def test_what_is_not_scored_by_batches_is_scored_as_before_and_says_so(
+    toy_data: Path, toy_pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: list[str], sentence: str
+) -> None:
+    assert len(score(toy_data, toy_pool, tmp_path / "run", *BATCHED, *settings)) == 8
+    assert sentence in caplog.text

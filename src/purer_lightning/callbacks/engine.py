@@ -9,10 +9,13 @@ from torch.optim import Optimizer
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.engine import LEAST_EPISODES, LEAST_UPDATES, Engine, accelerate, is_batched, wanted
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, can_be_batched
+from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.engine.batched_teachers import AT_ONCE, BatchedTeachers
 from purer_lightning.engine.blocks import fuse
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.learners.maml import Maml
+from purer_lightning.metrics import ICFIL
 from purer_lightning.objectives import Episodic
 from purer_lightning.objectives.gradient import meta_gradient
 from purer_lightning.training import PurerModule
@@ -25,11 +28,11 @@ class EngineCallback(Callback):
 
     Args:
         choice: "plain": by PyTorch's own operations. "compiled": on a CPU, by fused kernels that a C++ compiler makes
-            in a second or two, once a machine; without a compiler plain, which it says. "batched": in training, the
-            teachers of one structure in batches, and the episodes of an update (MAML, ANIL) in one; meant for GPUs,
-            where its gain has not been measured, and slower on a CPU. "auto": batched on CUDA; on a CPU compiled
-            where the run is long enough to earn the compilation back: 50 meta-updates, or 100 episodes of an
-            evaluation. In mixed precision all is plain.
+            in a second or two, once a machine; without a compiler plain, which it says. "batched": the teachers of
+            one structure in batches, and for MAML and ANIL the episodes of an update, or of a test batch, in one;
+            meant for GPUs, where its gain has not been measured, and slower on a CPU. "auto": batched on CUDA; on a
+            CPU compiled where the run is long enough to earn the compilation back: 50 meta-updates, or 100 episodes
+            of an evaluation. In mixed precision all is plain.
         teachers_at_once: how many teachers a batch has at most; fewer need less memory. With
             ``data.resident_teachers``, no more than that many either.
 
@@ -61,7 +64,11 @@ class EngineCallback(Callback):
         """Accelerate the learner that is scored."""
         data: PseudoEpisodeDataModule = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
         episodes = data.validation_episodes if trainer.validating else data.test_episodes
-        if isinstance(pl_module, IcfilEvaluation) and self._is_wanted(trainer, episodes, LEAST_EPISODES):
+        if not isinstance(pl_module, IcfilEvaluation):
+            return
+        if is_batched(self.choice, trainer.strategy.root_device):
+            say(NOT_MIXED if is_mixed(trainer) else scored_in_batches(pl_module))
+        elif self._is_wanted(trainer, episodes, LEAST_EPISODES):
             say(accelerate(pl_module.learner.networks()))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,6 +92,17 @@ def in_batches(module: PurerModule, teachers_at_once: int = AT_ONCE) -> str:
         return ""
     objective, learner = type(module.objective).__name__, type(module.learner).__name__
     return f"The batched engine asks the teachers in batches; the theta step of {objective} with {learner} is plain."
+
+
+def scored_in_batches(evaluation: IcfilEvaluation) -> str:
+    """Score the episodes of a batch at once if the learner allows, and return one sentence if it does not."""
+    learner = evaluation.learner
+    if not can_be_batched(learner):
+        return f"Running the plain engine, since {type(learner).__name__} is not batched."
+    assert isinstance(learner, Maml)
+    calibration = evaluation.calibration if ICFIL in evaluation.accuracies else None
+    evaluation.batched = BatchedScores(learner, calibration, evaluation.seed)
+    return ""
 
 
 def is_mixed(trainer: Trainer) -> bool:
