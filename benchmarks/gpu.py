@@ -15,7 +15,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gpu_ways import BATCHED, LOOPED, PLAIN, Engines, Way, captured, clock_of, compiled, gradients_of
+from gpu_ways import (
+    BATCHED,
+    LOOPED,
+    PLAIN,
+    SCORED,
+    Engines,
+    Way,
+    captured,
+    clock_of,
+    compiled,
+    gradients_of,
+    scoring_ways,
+)
 from interleaved import in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from occupancy import occupancy_of
@@ -25,6 +37,7 @@ from purer_lightning.engine.batched_teachers import AT_ONCE
 
 PAPER = 60000  # meta-updates of the published run
 UPDATE = "update, switch off"
+SCORES = f"{SCORED} test episodes, ICFIL"
 TIMED = ("inversion step", "meta-step", UPDATE, "update, switch on")
 
 SETTINGS = {
@@ -85,6 +98,7 @@ def measured(setting: Setting, device: torch.device, arguments: argparse.Namespa
     used = {name: occupancy_of(way, device) for name, way in update.items()}
     memory = {name: peak_of(way, device) for name, way in update.items()}
     given = (engines.problem, device, arguments.rounds, arguments.at_once, arguments.kinds)
+    steps[SCORES] = timed(scoring_ways(engines.problem), device, arguments.rounds)
     return {"steps": steps | gradients_measured(*given), "occupancy": used, "peak_mib": memory}
 
 

@@ -1,5 +1,6 @@
 """The ways to make a meta-update, or its two gradients, that ``gpu.py`` times."""
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +14,15 @@ from parts import Part, flat
 from problem import Problem, Setting
 from purer_lightning.callbacks.engine import in_batches
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, Task
+from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.engine.batched_teachers import BatchedTeachers
+from purer_lightning.episode import draw_plan
+from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.inversion.synthesis import draw_jitter
 from purer_lightning.learners.maml import Maml
+from purer_lightning.seeding import generator
 
+SCORED = 16
 PLAIN, LOOPED, BATCHED = "plain", "product, plain engine", "product, batched"
 Way = Callable[[], Any]
 Gradient = Callable[..., Tensor]
@@ -125,3 +131,20 @@ def gradients_of(problem: Problem, at_once: int) -> dict[str, BatchedGradient]:
             lambda: flat(plain.meta_gradient(plan)), meta, tuple(half.images.detach() for half in halves)
         ),
     }
+
+
+def scoring_ways(problem: Problem) -> dict[str, Way]:
+    """Return how the package scores ``SCORED`` test episodes with ICFIL; the plain engine is the reference here."""
+    module = problem.module
+    learner = copy.deepcopy(module.learner).eval()
+    evaluation = IcfilEvaluation(learner)
+    plan = draw_plan(
+        module.bank.counts, SCORED, learner.way, 1, problem.data.query, 0, generator(0, "benchmark scores")
+    )
+    episodes = [
+        episode._replace(support=episode.support.detach(), query=episode.query.detach(), id=number)
+        for number, episode in enumerate(module.bank.episodes(plan))
+    ]
+    assert isinstance(learner, Maml)
+    batched = BatchedScores(learner, evaluation.calibration, evaluation.seed)
+    return {PLAIN: lambda: [evaluation.score(episode) for episode in episodes], BATCHED: lambda: batched(episodes)}

@@ -137,7 +137,7 @@ def test_the_gpu_script_runs_to_its_end_on_a_processor(tmp_path: Path, capsys: p
     output = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", "--settings", "tiny", "--rounds", "1", "--kinds", "--output", str(output)])
     found = json.loads(output.read_text())["results"]["tiny"]
-    assert set(found["steps"]) == {*gpu.TIMED, "inversion gradient", "meta-gradient"}
+    assert set(found["steps"]) == {*gpu.TIMED, gpu.SCORES, "inversion gradient", "meta-gradient"}
     assert (
         max(each.get("difference", 0) for ways in found["steps"].values() for each in ways.values()) < 0.1
     )  # kinks: README
