@@ -19,6 +19,7 @@ from torch import Tensor
 
 from purer_lightning.cli import main
 from purer_lightning.metrics import interval
+from purer_lightning.running.names import EPISODES
 
 WHOLE, HALF = "32-true", "bf16-mixed"
 
@@ -30,7 +31,7 @@ def scored(config: str, checkpoint: str, episodes: int, precision: str) -> dict[
         words += ["--data.validation_episodes", str(episodes), "--trainer.precision", precision]
         with contextlib.redirect_stdout(sys.stderr):
             main([*words, "--trainer.enable_progress_bar", "false"])
-        with (Path(folder) / "validate" / "episodes.csv").open(newline="", encoding="utf-8") as file:
+        with (Path(folder) / "validate" / EPISODES).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     methods = [name for name in rows[0] if name != "episode"]
     return {method: torch.tensor([float(row[method]) for row in rows]) for method in methods}
