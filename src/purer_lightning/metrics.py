@@ -121,3 +121,13 @@ class EpisodeAccuracy(Metric):
         first = torch.ones_like(ids, dtype=torch.bool)
         first[1:] = ids[1:] != ids[:-1]
         return ids[first], accuracies[first]
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return the intervals of a row of results.json as one line, in %; what else it says is its number of episodes."""
+    shown = [
+        f"{name.replace('_', ' ')} {100 * own['mean']:.1f} ± {100 * own['ci95']:.1f} %"
+        for name, own in row.items()
+        if name != "episodes"
+    ]
+    return f"{row['episodes']:,} episodes: {', '.join(shown)}"

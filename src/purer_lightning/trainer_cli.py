@@ -32,12 +32,13 @@ from purer_lightning.callbacks.progress import with_progress
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.metrics import in_words
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
-from purer_lightning.running.names import CONFIG
+from purer_lightning.running.names import CONFIG, RESULTS
 from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
-from purer_lightning.running.run_folder import is_own, make_writable, output_folder, run_folder
+from purer_lightning.running.run_folder import is_first_rank, is_own, make_writable, output_folder, run_folder
 from purer_lightning.running.slurm import check_tasks, device_count
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
@@ -162,6 +163,20 @@ class PurerCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError) as error:
             raise MisconfigurationException(str(error)) from error
+
+    def after_fit(self) -> None:
+        """Say where the run lies, and what to do next with it."""
+        folder = self.trainer.default_root_dir
+        if is_first_rank():
+            print(f"The run's folder is {folder}; to look at it: purer report {folder}")
+
+    def after_validate(self) -> None:
+        """Say what was found, with its interval, and where it lies."""
+        if is_first_rank() and isinstance(self.model, IcfilEvaluation):
+            file = Path(self.trainer.default_root_dir) / RESULTS
+            print(f"{in_words(self.model.results['results'][-1])}; kept in {file}")
+
+    after_test = after_validate
 
     def wandb_run(self) -> list[WandbRun]:
         """Return the run of W&B that this command adds to, or nothing where none is asked for."""

@@ -1,6 +1,7 @@
 """What the commands tell while they work: in a terminal, and in a pipe as in a log of Slurm."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, mo
         main(["validate", *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
     (line,) = [line for line in written.text.splitlines() if line.startswith("validating")]
     assert re.search(r"^validating: 3 of 3 episodes, plain \d+\.\d %, icfil \d+\.\d %, \d+ s$", line)
+
+
+def test_a_command_ends_with_what_it_found_and_where_that_lies(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", *flags, "--run", str(tmp_path)])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"The run's folder is {tmp_path}; to look at it: purer report {tmp_path}"
+    for command, episodes in (("validate", 3), ("test", 5)):
+        main([command, *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
+        last = capsys.readouterr().out.splitlines()[-1]
+        file = tmp_path / command / "results.json"
+        found = json.loads(file.read_text())["results"][-1]
+        shown = [
+            f"{name} {100 * found[key]['mean']:.1f} ± {100 * found[key]['ci95']:.1f} %"
+            for name, key in (("plain", "plain"), ("icfil", "icfil"), ("icfil minus plain", "icfil_minus_plain"))
+        ]
+        assert last == f"{episodes} episodes: {', '.join(shown)}; kept in {file}"
 
 
 def test_a_resumed_run_knows_the_best_of_its_earlier_start(
