@@ -16,5 +16,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def _to_mathml(found: re.Match[str]) -> str:
-    display = "block" if found[2] == "[" else "inline"
-    return str(convert(html.unescape(found[3]).strip(), display=display))
+    latex = html.unescape(found[3]).strip()
+    if found[2] == "(":
+        return str(convert(latex, display="inline"))
+    # On a phone a long equation scrolls by itself, not the page with it.
+    return f'<div style="overflow-x: auto; overflow-y: hidden">{convert(latex, display="block")}</div>'
