@@ -84,4 +84,6 @@ def test_configs_lists_every_bundled_configuration_with_a_sentence_about_it(caps
 
 def test_configs_show_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "configs", "show", "demo.yaml") == bundled_configs()["demo.yaml"].read_text()
-    assert "Did you mean 'demo.yaml'?" in refused(capsys, "configs", "show", "demo.yam")
+    sentence = refused(capsys, "configs", "show", "demo.yam")
+    assert "Did you mean 'demo.yaml'?" in sentence
+    assert "cifar_fs.yaml" not in sentence  # where one is near, the others only hide it

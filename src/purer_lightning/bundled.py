@@ -17,15 +17,16 @@ def find_config(name: str) -> str:
     """Return the path of a configuration.
 
     Raises:
-        PurerError: there is none of that name; the sentence lists the names there are.
+        PurerError: there is none of that name; the sentence has the nearest, or else all names there are.
     """
     bundled = bundled_configs()
     for path in (Path(name), Path("experiments") / name, bundled.get(name, Path(name))):
         if path.is_file():
             return str(path)
+    near = nearest(name, bundled)
     raise PurerError(
-        f"There is no configuration '{name}': not as a file, not in experiments/, and not among the bundled ones "
-        f"({', '.join(bundled)}).{nearest(name, bundled)}"
+        f"There is no configuration '{name}': not as a file, not in experiments/, and not among the bundled ones"
+        + (f", which purer configs lists.{near}" if near else f" ({', '.join(bundled)}).")
     )
 
 
