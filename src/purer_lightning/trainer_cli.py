@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,15 @@ from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
 from purer_lightning.running.names import CONFIG, RESULTS
 from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
-from purer_lightning.running.run_folder import is_first_rank, is_own, make_writable, output_folder, run_folder
+from purer_lightning.running.run_folder import (
+    is_first_rank,
+    is_own,
+    make_writable,
+    output_folder,
+    remove_unbegun,
+    run_folder,
+    still_to_make,
+)
 from purer_lightning.running.slurm import check_tasks, device_count
 from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
@@ -81,6 +89,15 @@ class PurerCLI(LightningCLI):
     """LightningCLI with a run folder, and with IcfilEvaluation in the model's place for validate and test."""
 
     settings: Mapping[str, Any] = {}  # of a fit
+    made: Sequence[Path] = ()  # folders, for this command
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        try:
+            super().__init__(*arguments, **settings)
+        except PurerError:
+            if is_first_rank():
+                remove_unbegun(self.made)
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is ours beside model, data and trainer."""
@@ -119,6 +136,7 @@ class PurerCLI(LightningCLI):
         folder = output_folder(run, subcommand, goes_on=is_own(config.get("ckpt_path"), run))
         checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
         config.ckpt_path = str(checkpoint.path) if checkpoint else None
+        self.made = still_to_make(folder)
         make_writable(folder)
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = str(folder / FOLDER)

@@ -154,6 +154,21 @@ def test_a_setting_that_cannot_be_met_says_what_to_change(
     assert expected in complaint(capsys, [*toy, *flags])
 
 
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize(
+    "flags",
+    [["--data.pool", "missing"], ["--data.dataset", "missing"], ["--data.way", "99"], ["--data.num_workers", "-1"]],
+)
+def test_a_command_that_cannot_begin_leaves_nothing_behind(
+    command: str, flags: list[str], toy: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complaint(capsys, [command, *toy[1:], *flags])
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    complaint(capsys, [command, *toy[1:], *flags])
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+
+
 def test_a_pool_that_has_seen_the_validation_classes_is_refused(
     toy: list[str], toy_data: Path, toy_pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Where a command writes."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 from jsonargparse import Namespace
 
 from purer_lightning.errors import PurerError
-from purer_lightning.running.run_folder import output_folder, run_folder
+from purer_lightning.running.run_folder import output_folder, remove_unbegun, run_folder, still_to_make
 
 MACHINES = Path(__file__).resolve().parents[2] / "experiments" / "machine"
 
@@ -36,6 +37,22 @@ def test_a_machines_configuration_says_nothing_of_the_run(name: str) -> None:
     assert list(said) == ["trainer"]
     assert said["trainer"].keys() <= {"accelerator", "devices", "num_nodes", "strategy"}
     assert said["trainer"]["devices"] == int(name[0])
+
+
+def test_of_a_command_that_could_not_begin_only_what_it_made_is_removed(tmp_path: Path) -> None:
+    for there, kept in (("", []), ("runs", []), ("runs/a/test", ["config.yaml"]), ("", ["metrics.csv"])):
+        home = Path(tempfile.mkdtemp(dir=tmp_path))
+        (home / there).mkdir(parents=True, exist_ok=True)
+        folder = home / "runs" / "a" / "test"
+        made = still_to_make(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config.yaml", *kept):
+            (folder / name).touch()
+        remove_unbegun(made)
+        assert (home / there).is_dir()
+        assert folder.exists() == bool(kept)
+        assert (home / "runs").exists() == bool(there or kept)
+        assert all((folder / name).exists() for name in kept)
 
 
 def test_another_programs_checkpoint_for_slurm_is_named(tmp_path: Path) -> None:

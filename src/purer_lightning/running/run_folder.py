@@ -1,6 +1,7 @@
 """Where a command of the trainer writes: found, checked and made before anything else is."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.errors import PurerError
 from purer_lightning.running.checkpoints import FOLDER, WORDS
-from purer_lightning.running.names import METRICS, RESULTS
+from purer_lightning.running.names import CONFIG, METRICS, RESULTS
 
 
 def run_folder(config: Any) -> Path:
@@ -75,3 +76,22 @@ def make_writable(folder: Path) -> None:
         raise PurerError(
             f"Cannot write into the run folder '{folder}' ({error.strerror}); name another with --run."
         ) from error
+
+
+def still_to_make(folder: Path) -> list[Path]:
+    """Return a folder and those that it lies in, from the inside out, as far as they are not there yet."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_unbegun(made: Sequence[Path]) -> None:
+    """Remove the folders that were made for a command that could not begin, and has left its settings there at most.
+
+    Args:
+        made: of ``still_to_make``, before the command.
+    """
+    there = [folder for folder in made if folder.is_dir()]
+    if there and all(left == made[0] / CONFIG for left in there[0].iterdir()):
+        (there[0] / CONFIG).unlink(missing_ok=True)
+        for folder in there:
+            if not any(folder.iterdir()):
+                folder.rmdir()
