@@ -1,5 +1,6 @@
 """A user's own folders: which pictures are of which class, and which cannot be read."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,3 +164,32 @@ def test_files_that_are_no_pictures_by_suffix_are_found_but_for_hidden_ones(tmp_
 
 def test_a_name_that_is_not_unicode_can_be_printed() -> None:
     assert printable(Path("cat/\udcff.png")) == "cat/?.png"
+
+
+def test_links_to_files_and_folders_are_followed_but_never_round_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "store" / "cats").mkdir(parents=True)
+    GREY.save(tmp_path / "store" / "cats" / "0.png")
+    for place in ("support", "query"):
+        (tmp_path / place / "dog").mkdir(parents=True)
+        (tmp_path / place / "cat").symlink_to(tmp_path / "store" / "cats")
+        (tmp_path / place / "dog" / "1.png").symlink_to(tmp_path / "store" / "cats" / "0.png")
+        (tmp_path / place / "dog" / "round").symlink_to(tmp_path / place)
+        (tmp_path / place / "dog" / "gone.png").symlink_to(tmp_path / "gone.png")
+    found = find_support(tmp_path / "support")
+    assert {name: [own.path.name for own in pictures] for name, pictures in found.items()} == {
+        "cat": ["0.png"],
+        "dog": ["1.png", "0.png"],  # round lies in dog, and leads to cat, and to dog again
+    }
+    asked = find_query([str(tmp_path / "query")])
+    assert [(own.folder, own.path.name) for own in asked] == [("cat", "0.png"), ("dog", "1.png")]
+    assert read_pictures(asked, 8, 3).skipped == []
+
+
+def test_a_panorama_is_read_without_a_word_and_what_is_too_large_is_named(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, side in (("large", 9500), ("too_large", 13500)):
+            Image.new("1", (side, side)).save(tmp_path / f"{name}.png")
+        read = read_pictures(find_query([str(tmp_path)]), 8, 1)
+    assert [own.path.name for own in read.kept] == ["large.png"]
+    assert "too_large.png (Image size (182250000 pixels) exceeds limit" in read.skipped[0]

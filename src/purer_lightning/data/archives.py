@@ -1,5 +1,6 @@
 """Zip archives and folders, seen alike: a list of picture files, each with its bytes."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,13 +31,13 @@ def open_pictures(source: Path) -> Iterator[list[PictureFile]]:
     """List the picture files of a zip archive or a folder, sorted by path; they can be read inside the ``with``.
 
     A picture file is told by its suffix. Hidden files and the copies that macOS puts into zip archives are left out.
+    Folders that are links are as good as others.
 
     Raises:
         PurerError: neither a folder nor a whole zip archive.
     """
     if source.is_dir():
-        names = (file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
-        yield [_entry(source, parts, partial(_read_file, source)) for parts in _picture_paths(names)]
+        yield [_entry(source, parts, partial(_read_file, source)) for parts in _picture_paths(_files(str(source)))]
         return
     try:
         archive = zipfile.ZipFile(source)
@@ -47,6 +48,19 @@ def open_pictures(source: Path) -> Iterator[list[PictureFile]]:
         ) from error
     with archive:
         yield [_entry(source, parts, archive.read) for parts in _picture_paths(archive.namelist())]
+
+
+def _files(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the files below a folder, by their paths there. Links to folders are followed, but to one they lie in."""
+    real = os.path.realpath(folder)
+    if real in above or not os.access(folder, os.R_OK | os.X_OK):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from (f"{entry.name}/{name}" for name in _files(entry.path, (*above, real)))
+            elif entry.is_file():
+                yield entry.name
 
 
 def _picture_paths(names: Iterable[str]) -> list[tuple[str, ...]]:

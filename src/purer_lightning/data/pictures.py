@@ -1,6 +1,7 @@
 """A picture that has yet to be read, and the way from any file that Pillow reads to uint8 (C, H, W)."""
 
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -40,7 +41,10 @@ def picture_file(where: str, read: Callable[[], bytes]) -> Picture:
 
 
 def _decode(read: Callable[[], bytes]) -> Image.Image:
-    return Image.open(BytesIO(read()))
+    with warnings.catch_warnings():
+        # Pillow warns of pictures above 90 megapixels, such as panoramas, and refuses those of twice as many.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(BytesIO(read()))
 
 
 def to_pixels(image: Image.Image, size: int, channels: int) -> np.ndarray:
