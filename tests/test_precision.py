@@ -116,31 +116,34 @@ def words(toy_data: Path, toy_pool: Path) -> list[str]:
     ]
 
 
-def test_bf16_mixed_trains_and_scores_within_the_paired_interval_of_float32(words: list[str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a fit in bfloat16."""
+    run = tmp_path_factory.mktemp("runs") / "run"
     curriculum = ["--model.curriculum.warm_up", "2", "--trainer.max_steps", "4"]
-    main(["fit", *words, *curriculum, "--trainer.precision", "bf16-mixed", "--run", str(tmp_path / "run")])
-    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    state = torch.load(path, weights_only=True)
+    main(["fit", *words, *curriculum, "--trainer.precision", "bf16-mixed", "--run", str(run)])
+    return run / "checkpoints" / "last.ckpt"
+
+
+def test_bf16_mixed_trains_on_weights_and_images_in_float32(trained: Path) -> None:
+    state = torch.load(trained, weights_only=True)
     images = state["callbacks"]["SynthesisCallback"]["images"]
     assert {value.dtype for value in [images, *state["state_dict"].values()] if value.is_floating_point()} == {
         torch.float32
     }
     assert images.isfinite().all()
+
+
+@pytest.mark.parametrize("command", [["validate"], ["test", "--data.test_episodes", "60"]], ids=["validate", "test"])
+def test_bf16_mixed_scores_within_the_paired_interval_of_float32(
+    command: list[str], trained: Path, words: list[str], tmp_path: Path
+) -> None:
     accuracies = {}
     for precision in ("32-true", "bf16-mixed"):
-        main(
-            [
-                "validate",
-                *words,
-                "--ckpt_path",
-                str(path),
-                "--trainer.precision",
-                precision,
-                "--run",
-                str(tmp_path / precision),
-            ]
-        )
-        with (tmp_path / precision / "validate" / "episodes.csv").open() as file:
+        run = tmp_path / precision
+        scored = ["--ckpt_path", str(trained), "--trainer.precision", precision, "--run", str(run), *command[1:]]
+        main([command[0], *words, *scored])
+        with (run / command[0] / "episodes.csv").open() as file:
             accuracies[precision] = torch.tensor([float(row["plain"]) for row in csv.DictReader(file)])
     paired = interval(accuracies["bf16-mixed"] - accuracies["32-true"])
     assert abs(paired.mean) <= max(paired.ci95, 0.005)  # the toy's episodes may be all alike
