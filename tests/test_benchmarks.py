@@ -145,6 +145,23 @@ def test_the_gpu_script_runs_to_its_end_on_a_processor(tmp_path: Path, capsys: p
     assert "no GPU: for a look at the script alone" in capsys.readouterr().out
 
 
+def test_the_reference_and_the_gradients_that_are_captured_stay_on_the_device() -> None:
+    """The device without memory refuses what is elsewhere, as a GPU would."""
+    problem, meta = Problem(TINY), torch.device("meta")
+    problem.module.bank.to(meta)
+    problem.module.learner.to(meta)
+    problem.module.pool.to(problem.module.bank.images)
+    for teacher in problem.plain.teachers:
+        teacher.network.to(meta)
+    problem.plain.bank, *problem.plain.theta = (
+        value.detach().to(meta).requires_grad_() for value in (problem.plain.bank, *problem.plain.theta)
+    )
+    for gradient in gpu_ways.gradients_of(problem, at_once=16).values():
+        assert gradient.plain().is_meta
+        assert gradient.batched(*gradient.given).is_meta
+    assert problem.plain.adversarial_gradient(problem.data.plan(0).adversarial).is_meta
+
+
 def test_a_device_is_busy_while_anything_runs_on_it() -> None:
     assert occupancy.covered([(5.0, 6.0), (0.0, 2.0), (1.0, 3.0), (1.5, 1.8)]) == 4.0
 

@@ -91,3 +91,11 @@ def test_one_broken_episode_is_no_number_and_spoils_no_other() -> None:
     broken = EPISODES[1]._replace(query=torch.full_like(EPISODES[1].query, torch.nan))
     (found,) = BatchedScores(learner().eval(), None, SEED)([EPISODES[0], broken, EPISODES[2]])
     assert found.isnan().tolist() == [False, True, False]
+
+
+def test_all_is_computed_on_the_images_device() -> None:
+    """The device without memory refuses what is elsewhere, as a GPU would."""
+    made = learner(batchnorm="support").eval().to("meta")
+    labels = [labels_in_order(WAY, each).to("meta") for each in (SHOT, QUERY)]
+    elsewhere = [Episode(one.support.to("meta"), labels[0], one.query.to("meta"), labels[1], 0) for one in EPISODES]
+    assert all(value.is_meta for value in BatchedScores(made, CalibrationSettings(), SEED)(elsewhere))
