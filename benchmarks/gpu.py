@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gpu_ways import (
     BATCHED,
+    LAYOUTS,
     LOOPED,
     PLAIN,
     SCORED,
@@ -78,16 +79,22 @@ def gradients_measured(
     """Return, by gradient and way, what ``steps_measured`` does by part, for ways that the product does not have."""
     problem.restore()
     makers = {"compiled": compiled} | ({"graph": captured} if device.type == "cuda" else {})
-    found = {}
-    for part, (reference, batched, given) in gradients_of(problem, at_once).items():
-        ways: dict[str, Way] = {PLAIN: reference, "batched": partial(batched, *given)}
-        ways |= {f"batched, {kind}": make(batched, *given) for kind, make in makers.items() if kind in kinds}
-        wanted = reference().clone()
-        differences = {name: compare(wanted, way().clone()).whole for name, way in ways.items()}
-        found[part] = timed(ways, device, rounds)
-        for name, difference in differences.items():
-            found[part][name]["difference"] = difference
-    return found
+    parts: dict[str, dict[str, Way]] = {}
+    for layout, memory_format in LAYOUTS.items():
+        for part, (reference, batched, given) in gradients_of(problem, at_once, memory_format).items():
+            ways = parts.setdefault(part, {PLAIN: reference})
+            ways[f"batched, {layout}"] = partial(batched, *given)
+            ways |= {
+                f"batched, {layout}, {kind}": make(batched, *given) for kind, make in makers.items() if kind in kinds
+            }
+    return {part: compared(ways, device, rounds) for part, ways in parts.items()}
+
+
+def compared(ways: dict[str, Way], device: torch.device, rounds: int) -> dict[str, dict[str, float]]:
+    """Return what ``timed`` does of ways to the same gradient, and how far each is from the reference's."""
+    wanted = ways[PLAIN]().clone()
+    differences = {name: compare(wanted, way().clone()).whole for name, way in ways.items()}
+    return {name: each | {"difference": differences[name]} for name, each in timed(ways, device, rounds).items()}
 
 
 def measured(setting: Setting, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import copy
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from parts import Part, flat
@@ -20,11 +20,14 @@ from purer_lightning.episode import draw_plan
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.inversion.synthesis import draw_jitter
 from purer_lightning.learners.maml import Maml
+from purer_lightning.pool.teachers import Teacher
 from purer_lightning.seeding import generator
 
 SCORED = 16
 PLAIN, LOOPED, BATCHED = "plain", "product, plain engine", "product, batched"
+LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}  # the package has the first
 Way = Callable[[], Any]
+Network = TypeVar("Network", bound=nn.Module)
 Gradient = Callable[..., Tensor]
 
 
@@ -105,23 +108,25 @@ class BatchedGradient(NamedTuple):
     given: tuple[Tensor, ...]
 
 
-def gradients_of(problem: Problem, at_once: int) -> dict[str, BatchedGradient]:
-    """Return both of an update's.
+def gradients_of(problem: Problem, at_once: int, layout: torch.memory_format) -> dict[str, BatchedGradient]:
+    """Return both of an update's, with weights of this layout.
 
     The jitter is a constant of the function: a graph of it serves one of 25 offsets.
     """
     module, plain = problem.module, problem.plain
     plan, jitter = problem.data.plan(0).meta_batch, draw_jitter(module.seed, 0)
-    teachers, episodes, learner = BatchedTeachers(at_once), BatchedEpisodes(), module.learner
+    batched_teachers, batched_episodes, learner = BatchedTeachers(at_once), BatchedEpisodes(), module.learner
     assert isinstance(learner, Maml)
+    learner = laid_out(learner, layout)
+    teachers = [Teacher(each.record, laid_out(each.network, layout), each.classes) for each in module.pool.teachers]
     halves = Task.of(module.bank.episodes(plan))
 
     def inversion(images: Tensor) -> Tensor:
-        return teachers(module.pool.teachers, images, jitter, module.inversion)[1]
+        return batched_teachers(teachers, images, jitter, module.inversion)[1]
 
     def meta(support: Tensor, query: Tensor) -> Tensor:
         tasks = (half._replace(images=images) for half, images in zip(halves, (support, query), strict=True))
-        return episodes.gradients(learner, *tasks)[0].sum(dim=0)
+        return batched_episodes.gradients(learner, *tasks)[0].sum(dim=0)
 
     return {
         "inversion gradient": BatchedGradient(
@@ -131,6 +136,12 @@ def gradients_of(problem: Problem, at_once: int) -> dict[str, BatchedGradient]:
             lambda: flat(plain.meta_gradient(plan)), meta, tuple(half.images.detach() for half in halves)
         ),
     }
+
+
+def laid_out(network: Network, layout: torch.memory_format) -> Network:
+    """Return a copy whose convolutions have their weights in this layout, which decides that of activations."""
+    other: Network = copy.deepcopy(network).to(memory_format=layout)  # type: ignore[call-overload]
+    return other
 
 
 def scoring_ways(problem: Problem) -> dict[str, Way]:

@@ -125,9 +125,12 @@ def test_the_engines_that_are_timed_on_a_gpu_give_the_plain_gradients(name: str,
     assert max(found.whole for found in compare_gradients(engines.problem).values()) < 1e-9
 
 
-def test_the_gradients_that_are_compiled_or_captured_are_the_plain_ones_traced_or_not() -> None:
+@pytest.mark.parametrize("layout", gpu_ways.LAYOUTS.values(), ids=gpu_ways.LAYOUTS)
+def test_the_gradients_that_are_compiled_or_captured_are_the_plain_ones_traced_or_not(
+    layout: torch.memory_format,
+) -> None:
     problem = gpu_ways.Engines(TINY, torch.device("cpu"), at_once=16, dtype=torch.float64).problem
-    for gradient in gpu_ways.gradients_of(problem, at_once=16).values():
+    for gradient in gpu_ways.gradients_of(problem, 16, layout).values():
         wanted = gradient.plain()
         for way in (gradient.batched, make_fx(gradient.batched)(*gradient.given)):
             torch.testing.assert_close(way(*gradient.given), wanted, rtol=1e-9, atol=1e-12)
@@ -156,7 +159,7 @@ def test_the_reference_and_the_gradients_that_are_captured_stay_on_the_device() 
     problem.plain.bank, *problem.plain.theta = (
         value.detach().to(meta).requires_grad_() for value in (problem.plain.bank, *problem.plain.theta)
     )
-    for gradient in gpu_ways.gradients_of(problem, at_once=16).values():
+    for gradient in gpu_ways.gradients_of(problem, 16, torch.channels_last).values():
         assert gradient.plain().is_meta
         assert gradient.batched(*gradient.given).is_meta
     assert problem.plain.adversarial_gradient(problem.data.plan(0).adversarial).is_meta
