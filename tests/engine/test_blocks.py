@@ -1,7 +1,7 @@
 """A fused block computes what the plain one does, and so do its derivatives of first and second order."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from purer_lightning.engine.blocks import FusedBlock, fuse, is_fused
 from purer_lightning.engine.compilation import library
-from purer_lightning.engine.normalisation import Block
+from purer_lightning.engine.derivatives import pooled_block
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 
@@ -133,11 +133,14 @@ def test_the_first_of_equal_pixels_gets_the_gradient() -> None:
     rng = torch.Generator().manual_seed(2)
     whole = torch.randint(-2, 3, (4, 3, 8, 8), generator=rng).double().contiguous(memory_format=torch.channels_last)
     one, zero = torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    unit = torch.zeros(3, 3, 3, 3, dtype=torch.float64)
+    unit[range(3), range(3), 1, 1] = 1
     found = []
-    for pooled in (
+    ways: list[Callable[[Tensor], Tensor]] = [
         lambda x: F.max_pool2d(F.relu(x), 2),
-        lambda x: Block.apply(x, one, zero, 0.0, (zero, one), False)[0],  # type: ignore[no-untyped-call]
-    ):
+        lambda x: pooled_block(x, unit, None, one, zero, 0.0, (zero, one), report=False)[0],
+    ]
+    for pooled in ways:
         leaf = whole.clone().requires_grad_()
         found.append(gradients(pooled(leaf).square().sum(), [leaf])[0])
     assert (found[0] != 0).any()

@@ -64,5 +64,15 @@ def test_a_read_only_cache_is_done_without(folder: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 def test_the_kernels_compile_without_a_warning() -> None:
-    command = ["g++", *made.OPTIONS, made.THREADS, "-Wall", "-Wextra", "-Werror", "-o", os.devnull, str(made.SOURCE)]
+    command = [
+        "g++",
+        *made.OPTIONS,
+        made.THREADS,
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        os.devnull,
+        *map(str, made.SOURCES),
+    ]
     subprocess.run(command, check=True)

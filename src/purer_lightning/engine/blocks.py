@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.engine import kernels
-from purer_lightning.engine.convolution import convolved
-from purer_lightning.engine.normalisation import Block
+from purer_lightning.engine.derivatives import pooled_block
 from purer_lightning.nets.functional import ReportsStatistics, channel_statistics
 
 
@@ -54,30 +53,31 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         """Map (N, C, H, W) to (N, filters, H // 2, W // 2)."""
         convolution: Any = self[0]
         norm: Any = self[1]
-        x = convolved(images, convolution.weight, convolution.bias)
-        if not kernels.applies(x) or learns_statistics(norm):
-            return self._plain(x, norm)
-        x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias, eps, given = settings_of(norm, x)
+        weight, bias = convolution.weight, convolution.bias
+        if not kernels.applies(images) or images.dtype != weight.dtype or learns_statistics(norm):
+            return self._plain(images)
+        scale, shift, eps, given = settings_of(norm, weight)
         asked = self.report is not None
-        pooled, mean, variance = Block.apply(x, weight, bias, eps, given, asked)  # type: ignore[no-untyped-call]
+        pooled, mean, variance = pooled_block(images, weight, bias, scale, shift, eps, given, report=asked)
         if given is None:
-            remember(norm, mean.detach(), variance.detach(), x.numel() // x.shape[1])
+            assert mean is not None and variance is not None
+            remember(norm, mean.detach(), variance.detach(), images.numel() // images.shape[1])
         if self.report and not isinstance(norm, nn.Identity):
+            assert mean is not None and variance is not None
             self.report((mean, variance))
-        result: Tensor = pooled
-        return result
+        return pooled
 
-    def _plain(self, x: Tensor, norm: nn.Module) -> Tensor:
+    def _plain(self, images: Tensor) -> Tensor:
+        x, norm = self[0](images), self[1]
         if self.report and isinstance(norm, nn.BatchNorm2d):
             self.report(channel_statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x))
         return F.max_pool2d(F.relu(norm(x)), 2)
 
 
-def settings_of(norm: Any, x: Tensor) -> tuple[Tensor, Tensor, float, tuple[Tensor, Tensor] | None]:
+def settings_of(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, float, tuple[Tensor, Tensor] | None]:
     """Return weight, bias, eps and given statistics of a BatchNorm layer; of ``nn.Identity`` those that do nothing."""
     if isinstance(norm, nn.Identity):
-        one, zero = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+        one, zero = weight.new_ones(len(weight)), weight.new_zeros(len(weight))
         return one, zero, 0.0, (zero, one)
     own = norm.training or norm.running_mean is None
     return norm.weight, norm.bias, norm.eps, None if own else (norm.running_mean, norm.running_var)

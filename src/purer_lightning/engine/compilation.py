@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from purer_lightning.files import replacing
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.hpp")))
 # No option that lets the compiler reorder or drop floating-point operations.
 OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-std=c++17")
 THREADS = "-fopenmp"  # the library of that name is in the process already: torch's own
@@ -62,7 +63,7 @@ def compile_into(kept: Path, compiler: str) -> None:
     """
     kept.parent.mkdir(parents=True, exist_ok=True)
     with replacing(kept) as temporary:
-        command = [compiler, *OPTIONS, "-o", str(temporary), str(SOURCE)]
+        command = [compiler, *OPTIONS, "-o", str(temporary), *map(str, SOURCES)]
         threaded = subprocess.run([*command, THREADS], capture_output=True, timeout=TIMEOUT, check=False)
         if threaded.returncode != 0:
             subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True)
@@ -85,5 +86,6 @@ def fingerprint(compiler: str) -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
     processor = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
-    told = (SOURCE.read_text(encoding="utf-8"), *OPTIONS, compiler, platform.machine(), *sorted(processor))
+    sources = (path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS))
+    told = (*sources, *OPTIONS, compiler, platform.machine(), *sorted(processor))
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]

@@ -1,0 +1,223 @@
+"""Calls into the compiled kernels of a block: tensors in, tensors out, no derivatives. What they compute: block.hpp.
+
+Images and activations (N, C, H, W) lie with the channels last, and so do those that are returned.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from purer_lightning.engine.compilation import library
+from purer_lightning.engine.kernels import SUFFIXES
+
+FEW = 4  # channels whose convolution costs less than keeping what it gives; as many filters as it gives
+LARGE = 2**20  # bytes that no cache near a core holds
+LINE = 64  # bytes of a cache line, and at most of a vector
+
+# In the order of block.hpp.
+_SIZES = ("images", "height", "width", "channels", "filters")
+_TENSORS = (
+    *("x", "weight", "bias", "scale", "shift", "given_mean", "given_variance", "mean", "variance"),
+    *("convolved", "chosen", "values", "place"),
+    *("to_values", "to_mean", "to_variance", "to_x", "to_weight", "to_bias", "to_scale", "to_shift"),
+    *("along_x", "along_weight", "along_bias", "along_scale", "along_shift"),
+    *("again_values", "again_mean", "again_variance"),
+)
+
+
+class _Arguments(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _SIZES),
+        ("strides", ctypes.c_int64 * 4),
+        ("threads", ctypes.c_int64),
+        ("eps", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in _TENSORS),
+    )
+
+
+Flowing = tuple[Tensor, Tensor | None, Tensor | None]
+"""The gradient of values, mean and variance; None for a statistic that nothing depends on."""
+
+
+class Given(NamedTuple):
+    """What a block is given.
+
+    Attributes:
+        x: images, (N, C, H, W).
+        weight: of the convolution, (F, C, 3, 3), dense in any order of dimensions.
+        bias: (F,), or None.
+        scale: of BatchNorm, (F,).
+        shift: likewise.
+        mean: to normalise by, (F,); None: the batch's own.
+        variance: likewise.
+        eps: of BatchNorm.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor | None
+    variance: Tensor | None
+    eps: float
+
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Return them by the kernels' names."""
+        named = {name: getattr(self, name) for name in ("x", "weight", "bias", "scale", "shift")}
+        return named | {"given_mean": self.mean, "given_variance": self.variance}
+
+
+class Found(NamedTuple):
+    """What a block finds on its way to the pooled values.
+
+    Attributes:
+        mean: of the batch, (F,); None where it was not asked for.
+        variance: biased, likewise.
+        chosen: the convolution's outputs that the pooled values came from, in the kernels' layout.
+        place: uint8, likewise: which of its four pixels each value is, 4 where ReLU let nothing pass.
+        convolved: the convolution's output, likewise; None where it was not kept.
+    """
+
+    mean: Tensor | None
+    variance: Tensor | None
+    chosen: Tensor
+    place: Tensor
+    convolved: Tensor | None
+
+
+class Gradients(NamedTuple):
+    """Gradients of what a block is given, each of its shape; None where it was not asked for."""
+
+    x: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    scale: Tensor | None
+    shift: Tensor | None
+
+    def tensors(self, prefix: str) -> dict[str, Tensor | None]:
+        """Return them by the kernels' names."""
+        return {f"{prefix}_{name}": value for name, value in self._asdict().items()}
+
+
+def block(given: Given, *, report: bool, graph: bool) -> tuple[Tensor, Found]:
+    """Return convolution, BatchNorm, ReLU and 2x2 max-pooling, (N, F, H // 2, W // 2), and what its gradient needs.
+
+    Args:
+        given: the images and the block's parameters.
+        report: return the batch's own statistics, too; it does so anyway where these are used.
+        graph: whether a gradient will be asked for.
+    """
+    images, channels, height, width = given.x.shape
+    filters, like, own = len(given.weight), given.x, given.mean is None
+    lanes = LINE // like.element_size()
+    stride = -(-filters // lanes) * lanes
+    size, windows = images * height * width * stride, images * (height // 2) * (width // 2) * stride
+    # Read again by the second pass over the images, or by the gradient.
+    is_read = own or (report and graph)
+    keep = is_read and (channels > FEW or size * like.element_size() <= LARGE)
+    values = _empty_images((images, filters, height // 2, width // 2), like)
+    found = Found(
+        mean=like.new_empty(filters) if own or report else None,
+        variance=like.new_empty(filters) if own or report else None,
+        chosen=like.new_empty(windows),
+        place=torch.empty(windows, dtype=torch.uint8),
+        convolved=like.new_empty(size) if keep else None,
+    )
+    _call("block", given, found._asdict() | {"values": values})
+    return values, found
+
+
+def block_gradient(
+    given: Given,
+    found: Found,
+    gradients: Flowing,
+    *,
+    for_x: bool,
+    for_weights: bool,
+) -> Gradients:
+    """Return the gradients of ``block``.
+
+    Args:
+        given: as given to ``block``.
+        found: what it returned.
+        gradients: see there.
+        for_x: whether that of x is wanted.
+        for_weights: whether those of all else are wanted.
+    """
+    result = _empty(given, for_x=for_x, for_weights=for_weights)
+    _call("block_gradient", given, found._asdict() | _flowing(gradients) | result.tensors("to"))
+    return result
+
+
+class Again(NamedTuple):
+    """What ``block_second`` gives: gradients with respect to what ``block_gradient`` is given.
+
+    Attributes:
+        given: x, weight, bias and scale; shift has none.
+        values: of the gradient of values.
+        mean: likewise.
+        variance: likewise.
+    """
+
+    given: Gradients
+    values: Tensor
+    mean: Tensor | None
+    variance: Tensor | None
+
+
+def block_second(
+    given: Given,
+    found: Found,
+    gradients: Flowing,
+    along: Gradients,
+    *,
+    for_x: bool,
+) -> Again:
+    """Return the gradient of ``block_gradient``.
+
+    Args:
+        given: as given to ``block``.
+        found: what it returned.
+        gradients: as given to ``block_gradient``.
+        along: the gradient of what that returned; None where nothing depends on it.
+        for_x: whether that of x is wanted.
+    """
+    result = _empty(given, for_x=for_x, for_weights=True)
+    to_values, to_mean, to_variance = gradients
+    values = _empty_images(to_values.shape, given.x)
+    mean, variance = (None if to is None else torch.empty_like(to) for to in (to_mean, to_variance))
+    again = {"again_values": values, "again_mean": mean, "again_variance": variance}
+    weight = None if along.weight is None else torch.empty_like(given.weight).copy_(along.weight)
+    known = found._asdict() | _flowing(gradients) | along._replace(weight=weight).tensors("along")
+    _call("block_second", given, known | result.tensors("to") | again)
+    return Again(result._replace(shift=None), values, mean, variance)
+
+
+def _empty(given: Given, *, for_x: bool, for_weights: bool) -> Gradients:
+    new = [torch.empty_like(each) for each in (given.weight, given.scale, given.scale, given.scale)]
+    return Gradients(_empty_images(given.x.shape, given.x) if for_x else None, *(new if for_weights else [None] * 4))
+
+
+def _empty_images(shape: Sequence[int], like: Tensor) -> Tensor:
+    images, channels, height, width = shape
+    return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _flowing(gradients: Flowing) -> dict[str, Tensor | None]:
+    return dict(zip(("to_values", "to_mean", "to_variance"), gradients, strict=True))
+
+
+def _call(name: str, given: Given, others: dict[str, Tensor | None]) -> None:
+    """Call one kernel; a tensor becomes its address, so each has to lie as the kernel expects it."""
+    images, channels, height, width = given.x.shape
+    strides = (ctypes.c_int64 * 4)(*given.weight.stride())
+    threads = torch.get_num_threads()
+    arguments = _Arguments(images, height, width, channels, len(given.weight), strides, threads, given.eps)
+    for tensor_name, tensor in (given.tensors() | others).items():
+        if tensor is not None:
+            setattr(arguments, tensor_name, tensor.data_ptr())
+    getattr(library().functions, f"{name}_{SUFFIXES[given.x.dtype]}")(ctypes.byref(arguments))
