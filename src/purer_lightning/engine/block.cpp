@@ -71,7 +71,8 @@ class Passes {
         if (moments) add_moments<Real>(x, reference, layer.pixels(), layer.stride(), own);
         const int64_t at = image * layer.windows() * layer.stride();
         if (values)
-          pool<Real>(layer, x, scale, shift, a.values + image * layer.pooled(), a.chosen + at, a.place + at, room);
+          pool<Real>(layer, x, scale, shift, a.values + image * layer.pooled(), a.chosen ? a.chosen + at : nullptr,
+                     a.place + at, room);
       }
     }
   }

@@ -30,7 +30,7 @@ struct Arguments {
   const Real *given_mean, *given_variance;          // to normalise by; null: the batch's own
   Real *mean, *variance;                            // the batch's own
   Real *convolved, *chosen, *values;                // what the block finds on its way; the convolution's output
-  uint8_t* place;                                   //   may be null, and is then found again
+  uint8_t* place;                                   //   may be null, and is then found again where it is needed
   const Real *to_values, *to_mean, *to_variance;    // the gradient of what the block gives
   Real *to_x, *to_weight, *to_bias, *to_scale;      // and of what it is given
   Real* to_shift;
@@ -98,7 +98,7 @@ void add_passed(const Layer<Real>& layer, const Real* gradient, const Real* chos
   });
 }
 
-// out = pool(relu(x * scale + shift)) of an image.
+// out = pool(relu(x * scale + shift)) of an image, and what was chosen unless that is null.
 template <typename Real>
 void pool(const Layer<Real>& layer, const Real* x, const Real* scale, const Real* shift, Real* out, Real* chosen,
           uint8_t* place, Real* room) {
@@ -121,6 +121,7 @@ void pool(const Layer<Real>& layer, const Real* x, const Real* scale, const Real
         const Vector best = lower > upper ? lower : upper, sum = (first + second) + (third + fourth);
         // A NaN wins, as in PyTorch; the sum of opposite infinities is one, too.
         vector_at(to + c) = sum != sum ? sum : (best > nothing ? best : nothing);
+        if (!chosen) continue;
         const Integers is_first = first == best, is_second = second == best, is_third = third == best;
         const Integers at = is_first ? zero : is_second ? zero + 1 : is_third ? zero + 2 : zero + 3;
         const Integers places = best > nothing ? at : zero + PASSED_NOTHING;
@@ -130,6 +131,7 @@ void pool(const Layer<Real>& layer, const Real* x, const Real* scale, const Real
       }
       if (to == room) std::copy_n(room, layer.filters, out);
       out += layer.filters;
+      if (!chosen) continue;
       chosen += stride;
       place += stride;
     }
@@ -176,6 +178,7 @@ void scatter(const Layer<Real>& layer, const Affine<Real>& map, const Real* grad
 template <typename Real>
 std::vector<double> passed_sums(const Arguments<Real>& a, const Layer<Real>& layer) {
   const int64_t size = 2 * layer.stride();
+  if (!a.own() && !a.to_weight) return std::vector<double>(size);  // nothing depends on them
   Buffer<Real> reference(layer.stride());
   std::copy_n(a.used_mean(), layer.filters, static_cast<Real*>(reference));
   std::vector<double> each(layer.images * size), whole(size);

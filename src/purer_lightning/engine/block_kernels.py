@@ -78,14 +78,15 @@ class Found(NamedTuple):
         mean: of the batch, (F,); None where it was not asked for.
         variance: biased, likewise.
         chosen: the convolution's outputs that the pooled values came from, in the kernels' layout.
-        place: uint8, likewise: which of its four pixels each value is, 4 where ReLU let nothing pass.
+        place: uint8, likewise: which of its four pixels each value is, 4 where ReLU let nothing pass. Both are None
+            where no gradient will be asked for.
         convolved: the convolution's output, likewise; None where it was not kept.
     """
 
     mean: Tensor | None
     variance: Tensor | None
-    chosen: Tensor
-    place: Tensor
+    chosen: Tensor | None
+    place: Tensor | None
     convolved: Tensor | None
 
 
@@ -123,8 +124,8 @@ def block(given: Given, *, report: bool, graph: bool) -> tuple[Tensor, Found]:
     found = Found(
         mean=like.new_empty(filters) if own or report else None,
         variance=like.new_empty(filters) if own or report else None,
-        chosen=like.new_empty(windows),
-        place=torch.empty(windows, dtype=torch.uint8),
+        chosen=like.new_empty(windows) if graph else None,
+        place=torch.empty(windows, dtype=torch.uint8) if graph else None,
         convolved=like.new_empty(size) if keep else None,
     )
     _call("block", given, found._asdict() | {"values": values})

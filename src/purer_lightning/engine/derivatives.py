@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purer_lightning.engine.block_kernels import Found, Given, Gradients, block, block_gradient, block_second
+from purer_lightning.errors import PurerError
 
 Statistics = tuple[Tensor, Tensor]
 
@@ -24,8 +24,7 @@ def pooled_block(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the pooled values (N, F, H // 2, W // 2), and the batch's mean and biased variance (F,).
 
-    The last two are None where nobody needs them. What is returned can be differentiated twice, and refuses a third
-    time. Where a pooling or a ReLU has its kink, the gradient is that of PyTorch.
+    The last two are None where nobody needs them. Where a pooling or a ReLU has its kink, the gradient is PyTorch's.
 
     Args:
         x: images, (N, C, H, W).
@@ -36,6 +35,9 @@ def pooled_block(
         eps: likewise.
         given: mean and variance to normalise by, constants; None: the batch's own.
         report: return the batch's statistics also where others normalise.
+
+    Raises:
+        PurerError: while differentiating, where the second derivative is to be differentiated again.
     """
     dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
     mean, variance = given or (None, None)
@@ -91,8 +93,12 @@ class _Gradient(torch.autograd.Function):
         return block_gradient(given, found, (to_values, to_mean, to_variance), for_x=wanted[0], for_weights=wanted[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, to_x: Tensor | None, *to_others: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise PurerError(
+                "Expected at most two derivatives of a network's blocks, but a graph for a third is asked for; set "
+                "engine.choice to plain, or create_graph to False where the second is taken."
+            )
         saved = ctx.saved_tensors
         given, flowing = Given(*saved[:5], *ctx.constants), saved[5:]
         along = Gradients(
