@@ -8,6 +8,7 @@ from torch import Tensor
 
 from problem import LAMBDA, Problem
 from purer_lightning.inversion.synthesis import draw_jitter
+from purer_lightning.objectives.gradient import adversarial_gradient
 
 SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
 
@@ -30,10 +31,7 @@ def parts_of(problem: Problem) -> list[Part]:
         return module.inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
 
     def product_adversarial_gradient() -> Tensor:
-        hardness = module.objective.hardness(
-            module.learner, module.learner.frozen_weights(), module.bank, plan.adversarial
-        )
-        return torch.autograd.grad(hardness, module.bank.images)[0]
+        return adversarial_gradient(module.objective, module.learner, module.bank, plan.adversarial)
 
     def product_meta_gradient() -> Tensor:
         return module.meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient

@@ -16,6 +16,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from purer_lightning.calibration import CalibrationSettings, calibrate
+from purer_lightning.engine.workers import side_by_side
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
@@ -73,11 +74,12 @@ class IcfilEvaluation(LightningModule):
         self._started = 0.0
 
     def test_step(self, episodes: list[Episode], batch_idx: int) -> None:
-        """Score each episode of the batch by itself; no episode sees another."""
+        """Score each episode of the batch by itself; no episode sees another. As many at once as there are threads."""
         del batch_idx
         self._check_gradients()
         with torch.enable_grad():
-            scored = self._in_batch(episodes) if self.batched else [self.score(episode) for episode in episodes]
+            in_turn = side_by_side(self.score, episodes, episodes[0].support)
+            scored = self._in_batch(episodes) if self.batched else list(in_turn)
         for episode, scores in zip(episodes, scored, strict=True):
             for method, accuracy in scores.items():
                 self._check_number(method, accuracy, episode)
@@ -116,15 +118,16 @@ class IcfilEvaluation(LightningModule):
         The learner is in eval mode (``setup``): Maml takes its test steps there, and its training steps elsewhere. NaN
         where a logit is not finite.
         """
+        learner = self.learner.twin()
         with full_precision(episode.support):
-            fast = self.learner.adapt(self.learner.frozen_weights(), episode.support, episode.support_labels)
-        scores = {PLAIN: episode_accuracy(self.learner, episode, fast)}
+            fast = learner.adapt(learner.frozen_weights(), episode.support, episode.support_labels)
+        scores = {PLAIN: episode_accuracy(learner, episode, fast)}
         if ICFIL in self.accuracies:
             with full_precision(episode.support):
                 calibrated = calibrate(
-                    self.learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
+                    learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
                 )
-            scores[ICFIL] = episode_accuracy(self.learner, episode, calibrated)
+            scores[ICFIL] = episode_accuracy(learner, episode, calibrated)
         return scores
 
     def _in_batch(self, episodes: list[Episode]) -> list[dict[str, Tensor]]:

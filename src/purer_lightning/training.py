@@ -1,6 +1,7 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,21 +12,21 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
+from purer_lightning.engine.workers import one_thread, side_by_side
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwitch
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
-from purer_lightning.learners.base import Learner, episode_accuracy
+from purer_lightning.learners.base import Learner, adapted_accuracy
 from purer_lightning.learners.registry import describe_for_loading
 from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.objectives import Episodic, Objective
-from purer_lightning.objectives.gradient import MetaGradient, meta_gradient
+from purer_lightning.objectives.gradient import MetaGradient, adversarial_gradient, meta_gradient
 from purer_lightning.parallel import Ranks, shaped
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.precision import full_precision, gradients
 from purer_lightning.running.checkpoints import check_meta_model
 from purer_lightning.schedule import Schedule, check_schedule, one_cycle, set_rate
 from purer_lightning.training_checks import check_finite, check_settings, check_trainer, take_scaler
@@ -117,11 +118,10 @@ class PurerModule(LightningModule):
             teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved
         )
         if difficulty_weight > 0 and plan is not None:
-            # From copies of theta: what makes images harder must leave no trace on it. One episode: each rank alike.
-            copies = {name: value.clone() for name, value in self.learner.frozen_weights().items()}
-            bank = self.bank.only(moved)
-            hardness = self.objective.hardness(self.learner, copies, bank, plan.adversarial)
-            gradient -= difficulty_weight * gradients(hardness, [bank.images])[0]
+            # One episode: each rank computes it alike.
+            gradient -= difficulty_weight * adversarial_gradient(
+                self.objective, self.learner, self.bank.only(moved), plan.adversarial
+            )
         # The raw optimiser: only the theta step may count as a step of the Trainer.
         self.bank.step(self.optimizers()[1].optimizer, gradient, moved)  # type: ignore[index]
         return terms
@@ -136,7 +136,8 @@ class PurerModule(LightningModule):
         parameters = list(self.learner.parameters())
         for parameter, own in zip(parameters, shaped(gradient, parameters), strict=True):
             parameter.grad = own
-        meta_optimizer.step()
+        with one_thread():
+            meta_optimizer.step()
         meta_optimizer.zero_grad()
         if self.meta_schedule != "constant":
             self.lr_schedulers().step()  # type: ignore[union-attr]
@@ -161,11 +162,10 @@ class PurerModule(LightningModule):
     def validation_step(self, episodes: list[Episode], batch_idx: int) -> None:
         """Score real episodes of meta-val."""
         del batch_idx
-        weights = self.learner.frozen_weights()
-        for episode in episodes:
-            with torch.enable_grad(), full_precision(episode.support):
-                fast = self.learner.adapt(weights, episode.support, episode.support_labels)
-            self.validation_accuracy.update(episode.id, episode_accuracy(self.learner, episode, fast))
+        with torch.enable_grad():
+            scored = list(side_by_side(partial(adapted_accuracy, self.learner), episodes, episodes[0].support))
+        for episode, accuracy in zip(episodes, scored, strict=True):
+            self.validation_accuracy.update(episode.id, accuracy)
 
     def on_validation_epoch_end(self) -> None:
         """Log mean and interval over the episodes of all ranks."""

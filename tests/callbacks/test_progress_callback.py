@@ -56,6 +56,7 @@ def test_a_terminal_shows_inversion_training_and_test(
 
 def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    flags = [*flags, "--data.validation_episodes", "9"]
     with pipe(monkeypatch) as written:
         main(["fit", *flags, "--run", str(tmp_path)])
     lines = written.text.splitlines()
@@ -64,7 +65,7 @@ def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, mo
     training = [line for line in lines if line.startswith("meta-training")]
     assert training[0].startswith("meta-training: 1 of 4 updates, difficulty ")
     assert "left" in training[0]
-    assert any("validating (2 of 3)" in line for line in training)
+    assert any("validating (8 of 9)" in line for line in training)
     assert re.search(
         r"4 of 4 updates.*switch fired 1 time, meta-val \d+\.\d % \(best \d+\.\d %\), \d+ s$", training[-1]
     )
@@ -72,7 +73,7 @@ def test_a_pipe_gets_lines_that_can_be_read(flags: list[str], tmp_path: Path, mo
     with pipe(monkeypatch) as written:
         main(["validate", *flags, "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt")])
     (line,) = [line for line in written.text.splitlines() if line.startswith("validating")]
-    assert re.search(r"^validating: 3 of 3 episodes, plain \d+\.\d %, icfil \d+\.\d %, \d+ s$", line)
+    assert re.search(r"^validating: 9 of 9 episodes, plain \d+\.\d %, icfil \d+\.\d %, \d+ s$", line)
 
 
 def test_a_command_ends_with_what_it_found_and_where_that_lies(

@@ -1,5 +1,6 @@
 """Teachers on disk: the same networks as in memory, never more of them than were allowed, checked when first read."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_at_most_so_many_are_in_memory_and_the_least_recent_goes_first(folder: P
     assert three.network is not None
     assert len(one.resident) == 2
     assert one.network is first  # "two" has gone
+
+
+def test_threads_that_ask_at_once_get_whole_networks(folder: Path) -> None:
+    loaded, images = load_pool(folder), torch.randn(4, 3, 16, 16)
+    loaded.to(images)
+    teachers = mapped(folder, 1)
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda number: teachers[number % 3].network(images), range(60)))
+    for number, answer in enumerate(answers):
+        assert torch.equal(answer, loaded.teachers[number % 3].network(images))
+    assert len(teachers[0].resident) == 1
 
 
 def test_networks_take_the_type_of_the_images(folder: Path) -> None:

@@ -52,9 +52,10 @@ class ProgressCallback(ProgressBar):
     ) -> None:
         """Say that a validation is going on; it can take as long as the updates before it."""
         del outputs
-        job, count = self._job, int(sum(trainer.num_val_batches))
+        job = self._job
         if job is not None and trainer.state.fn == TrainerFn.FITTING:
-            now = f"validating ({batch_idx + 1} of {count})"
+            done, batches = episodes_of(trainer.val_dataloaders, batch_idx + 1), int(sum(trainer.num_val_batches))
+            now = f"validating ({done} of {episodes_of(trainer.val_dataloaders, batches)})"
             job.advance_to(job.done, lambda: f"{self._of_training(trainer, pl_module)}, {now}")
         elif job is not None:
             job.advance_to(job.done + len(batch), lambda: of_evaluation(pl_module))

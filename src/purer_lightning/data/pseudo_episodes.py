@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.numbered import Drawn, UpdateSampler
-from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.data.real_episodes import AT_ONCE, RealEpisodes
 from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
@@ -217,7 +217,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
             )
         # Strided ids instead of Lightning's sampler, which pads with repeated episodes.
         own = range(rank, episodes, world)
-        return DataLoader(dataset, sampler=own, batch_size=1, collate_fn=list, num_workers=self.num_workers)  # type: ignore[arg-type]
+        return DataLoader(dataset, sampler=own, batch_size=AT_ONCE, collate_fn=list, num_workers=self.num_workers)  # type: ignore[arg-type]
 
     def _open(self, split: str) -> ImageSplit:
         images = open_split(self.root, self.dataset, split)

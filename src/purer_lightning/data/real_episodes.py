@@ -13,6 +13,7 @@ from purer_lightning.normalisation import Normalisation
 from purer_lightning.seeding import generator
 
 CHUNK = 128  # pictures represented in one call: what a network computes on the way stays below half a GB
+AT_ONCE = 8  # episodes a batch, whatever the machine: so many threads can score side by side
 
 
 class RealEpisodes(Dataset[Episode]):

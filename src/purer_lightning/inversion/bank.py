@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from purer_lightning.engine.workers import one_thread
 from purer_lightning.episode import Episode, EpisodePlan, labels_in_order
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.mapped import MappedTensor, mapped_tensor
@@ -102,7 +103,8 @@ class ImageBank:
         moved = self._rows if classes is None else [self._rows[row] for row in classes.tolist()]
         for row, own in zip(moved, gradient, strict=True):
             row.grad = own
-        optimizer.step()
+        with one_thread():  # for the same bits whatever their number; there is little to compute
+            optimizer.step()
         for row in moved:
             row.grad = None
         self.release()

@@ -1,15 +1,17 @@
 """The data step's gradient: every teacher judges the images of its own classes (PURER's Episode Inversion).
 
-The plain, sequential definition: one teacher after the other, so that only one teacher's graph is alive at a time.
+One teacher after the other, or as many at once as there are threads: only so many teachers' graphs are alive at a time.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.engine.workers import side_by_side
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.parallel import ALONE, Ranks
@@ -63,25 +65,43 @@ class TeacherGradient(NamedTuple):
         return cls(InversionTerms(*row[:count]), row[count:].view(shape))
 
 
-def teacher_gradients(
-    teachers: Sequence[ClassTeacher], images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
-) -> Iterator[TeacherGradient]:
-    """Yield each teacher's L_EI and its gradient with respect to the images of the teacher's classes.
+def teacher_gradient(
+    teacher: ClassTeacher, images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
+) -> TeacherGradient:
+    """Compute one teacher's L_EI and its gradient with respect to the images of the teacher's classes.
 
     Args:
-        teachers: those to ask, in order.
+        teacher: the one to ask.
         images: the bank, (classes, images_per_class, C, H, W).
         jitter: roll (down, right) in pixels.
         prior_weights: weights of the priors.
     """
-    for teacher in teachers:
-        rows = images.detach()[teacher.classes.to(images.device)].requires_grad_()
-        # Faster on a CPU than the contiguous format: benchmarks/README.md.
-        own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
-        labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
-        terms = inversion_loss(teacher.network, {}, own, labels, running_statistics(teacher.network), prior_weights)
-        (gradient,) = gradients(terms.total, [rows])
-        yield TeacherGradient(terms.detached(), gradient)
+    network = teacher.network  # once, since a teacher on disk may be read for it
+    rows = images.detach()[teacher.classes.to(images.device)].requires_grad_()
+    # Faster on a CPU than the contiguous format: benchmarks/README.md.
+    own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
+    terms = inversion_loss(network, {}, own, labels, running_statistics(network), prior_weights)
+    (gradient,) = gradients(terms.total, [rows])
+    return TeacherGradient(terms.detached(), gradient)
+
+
+def of_all_ranks(
+    own: Iterator[TeacherGradient], shapes: Sequence[tuple[int, ...]], ranks: Ranks, like: Tensor
+) -> Iterable[TeacherGradient]:
+    """Return every teacher's gradient, in the order of the teachers; each rank receives them all.
+
+    Args:
+        own: those of this rank's share. A single rank hands them on as they come, and holds no more of them.
+        shapes: of all teachers' gradients.
+        ranks: the processes of the run.
+        like: has the gradients' dtype and device.
+    """
+    if ranks.size == 1:
+        return own
+    lengths = [len(InversionTerms._fields) + math.prod(shape) for shape in shapes]
+    rows = ranks.gather([found.packed() for found in own], lengths, like)
+    return [TeacherGradient.unpacked(row, shape) for row, shape in zip(rows, shapes, strict=True)]
 
 
 def inversion_gradient(
@@ -112,14 +132,10 @@ def inversion_gradient(
     """
     moved = torch.arange(len(images)) if moved is None else moved
     shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
-    lengths = [len(InversionTerms._fields) + math.prod(shape) for shape in shapes]
-    own = [found.packed() for found in teacher_gradients(ranks.share(teachers), images, jitter, prior_weights)]
-    found = [
-        TeacherGradient.unpacked(row, shape)
-        for row, shape in zip(ranks.gather(own, lengths, images.detach()), shapes, strict=True)
-    ]
-    gradient = images.new_zeros(len(moved), *images.shape[1:])
-    for teacher, each in zip(teachers, found, strict=True):
-        gradient[torch.searchsorted(moved, teacher.classes).to(images.device)] += each.gradient
-    terms = [each.terms for each in found]
+    ask = partial(teacher_gradient, images=images, jitter=jitter, prior_weights=prior_weights)
+    own = side_by_side(ask, ranks.share(teachers), images)
+    gradient, terms = images.new_zeros(len(moved), *images.shape[1:]), []
+    for teacher, found in zip(teachers, of_all_ranks(own, shapes, ranks, images.detach()), strict=True):
+        gradient[torch.searchsorted(moved, teacher.classes).to(images.device)] += found.gradient
+        terms.append(found.terms)
     return sum(terms[1:], start=terms[0]), gradient

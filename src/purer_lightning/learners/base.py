@@ -14,7 +14,8 @@ from purer_lightning.errors import PurerError
 from purer_lightning.learners.cost import Cost, network_cost
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
-from purer_lightning.nets.functional import Weights
+from purer_lightning.nets.functional import Weights, twin
+from purer_lightning.precision import full_precision
 from purer_lightning.seeding import derived_seed
 
 BatchNormMode = Literal["transductive", "support", "running"]
@@ -83,7 +84,7 @@ class Learner(nn.Module, ABC):
         # Shapes only: lends its BatchNorm's eval mode to the support's statistics. In a tuple, so that it is neither
         # a submodule nor in the state_dict.
         with torch.device("meta"):
-            self._with_statistics = (self.spec.build(running_statistics=True).eval(),)
+            self._with_statistics: tuple[nn.Module, ...] = (self.spec.build(running_statistics=True).eval(),)
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments in plain types: with the class, what it takes to make this learner again.
@@ -97,6 +98,15 @@ class Learner(nn.Module, ABC):
         """Return this learner, sharing its network, for tasks of another number of classes."""
         other = copy.copy(self)
         other.way = way
+        return other
+
+    def twin(self) -> Self:
+        """Return this learner for another thread: it shares the weights' memory, but no module that a call changes.
+
+        A subclass that keeps modules where ``nn.Module`` does not see them gives its twin their own, too.
+        """
+        other = twin(self)
+        other._with_statistics = tuple(twin(network) for network in self._with_statistics)
         return other
 
     def networks(self) -> list[nn.Module]:
@@ -196,3 +206,14 @@ def episode_accuracy(learner: Learner, episode: Episode, fast: Weights) -> Tenso
         logits = learner.logits(episode.query, fast)
     accuracy = (logits.argmax(dim=1) == episode.query_labels).float().mean()
     return torch.where(logits.isfinite().all(), accuracy, torch.nan)
+
+
+def adapted_accuracy(learner: Learner, episode: Episode) -> Tensor:
+    """Return ``episode_accuracy`` after adaptation to the support set; of a twin, so that threads may share a learner.
+
+    Needs gradients enabled.
+    """
+    own = learner.twin()
+    with full_precision(episode.support):
+        fast = own.adapt(own.frozen_weights(), episode.support, episode.support_labels)
+    return episode_accuracy(own, episode, fast)

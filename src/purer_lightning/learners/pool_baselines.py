@@ -1,6 +1,6 @@
 """Baselines made of the pool itself, nothing meta-trained, behind the same protocol as every learner."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from purer_lightning.learners.features import FeatureClassifier
 from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets.functional import Weights
+from purer_lightning.nets.functional import Weights, twin
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.judgement import Judges
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
@@ -60,6 +60,12 @@ class PoolClassifier(FeatureClassifier):
         self._judges = Judges([teacher.network for teacher in self._teachers])
         self.way = way
         self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
+
+    def twin(self) -> Self:
+        """Return this learner for another thread, with teachers of its own on the same memory."""
+        other = twin(self)
+        other._judges = self._judges.twin()
+        return other
 
     def networks(self) -> list[nn.Module]:
         """Return the teachers' networks, as they judge."""

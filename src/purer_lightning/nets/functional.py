@@ -1,20 +1,43 @@
 """Networks called with weights given as a dictionary, and the statistics that flow into their BatchNorm layers."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from purer_lightning.precision import widened
 
+Module = TypeVar("Module", bound=nn.Module)
+
 Weights = dict[str, Tensor]
 """Parameters, and BatchNorm buffers where they are given, by their names in the network."""
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Name of a BatchNorm layer -> mean and biased variance of its input, each (channels,)."""
+
+
+def twin(network: Module) -> Module:
+    """Return the same structure on the same memory: for another thread, since a call with weights changes a module.
+
+    Parameters and buffers are tensors of its own that share their values with the network's, but no graph; hooks and
+    what else it keeps in dictionaries are copies.
+    """
+    other = network.__new__(type(network))
+    other.__dict__ = {name: copy.copy(kept) if isinstance(kept, dict) else kept for name, kept in vars(network).items()}
+    for name, parameter in network._parameters.items():
+        if parameter is not None:
+            other._parameters[name] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    for name, buffer in network._buffers.items():
+        if buffer is not None:
+            other._buffers[name] = buffer.detach()
+    for name, child in network._modules.items():
+        if child is not None:
+            other._modules[name] = twin(child)
+    return other
 
 
 def logits(network: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:

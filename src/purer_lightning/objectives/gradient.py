@@ -1,14 +1,16 @@
-"""The theta step's gradient: the episodes one after the other, over all ranks (PURER's outer loop).
+"""The theta step's gradient: the episodes over all ranks and threads (PURER's outer loop).
 
-The plain, sequential definition: only one episode's graph is alive at a time.
+One episode after the other, or as many at once as there are threads: only so many episodes' graphs are alive at a time.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from purer_lightning.engine.workers import one_thread, side_by_side
 from purer_lightning.episode import EpisodePlan
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
@@ -43,8 +45,8 @@ class MetaGradient(NamedTuple):
 def separately(
     objective: Objective, learner: Learner, bank: ImageBank, parts: Sequence[EpisodePlan]
 ) -> list[MetaGradient]:
-    """Evaluate an objective on each of these plans, in this process."""
-    return [evaluated(objective, learner, bank, part) for part in parts]
+    """Evaluate an objective on each of these plans, in this process: as many at once as there are threads."""
+    return list(side_by_side(lambda part: evaluated(objective, learner.twin(), bank, part), parts, bank.images))
 
 
 def meta_gradient(
@@ -85,3 +87,14 @@ def evaluated(objective: Objective, learner: Learner, bank: ImageBank, plan: Epi
     outcome = objective.outcome(learner, learner.weights(), bank, plan, second_order=learner.second_order)
     gradient = flat(gradients(outcome.loss, parameters, all_used=False))
     return MetaGradient(gradient, outcome.difficulty.to(gradient), outcome.accuracy.to(gradient))
+
+
+def adversarial_gradient(objective: Objective, learner: Learner, bank: ImageBank, plan: EpisodePlan) -> Tensor:
+    """Return the gradient of an objective's hardness with respect to ``bank.images``, of their shape.
+
+    From copies of theta: what makes images harder must leave no trace on it. One episode of a divisible objective is
+    computed on one thread, as those of the theta step are.
+    """
+    copies = {name: value.clone() for name, value in learner.frozen_weights().items()}
+    with one_thread() if objective.divisible else nullcontext():
+        return gradients(objective.hardness(learner, copies, bank, plan), [bank.images])[0]

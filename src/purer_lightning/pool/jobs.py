@@ -9,10 +9,11 @@ import torch
 
 from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.engine.workers import one_thread
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord
-from purer_lightning.pool.recipe import Pictures, TeacherRecipe, one_thread, split_class, train_teacher
+from purer_lightning.pool.recipe import Pictures, TeacherRecipe, split_class, train_teacher
 from purer_lightning.pool.records import store_teacher
 from purer_lightning.seeding import generator
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from purer_lightning.nets.functional import twin
+
 CHUNK = 256  # images a forward pass: activations of a chunk stay small, and more is not faster on a CPU
 
 
@@ -29,6 +31,12 @@ class Judges:
         self.networks: list[Any] = [folded(network) for network in networks]
         self.sizes: list[int] = [network.head.out_features for network in self.networks]
         self.width: int = sum(network.head.in_features for network in self.networks)
+
+    def twin(self) -> "Judges":
+        """Return the same judges for another thread, on the same memory."""
+        other = copy.copy(self)
+        other.networks = [twin(network) for network in self.networks]
+        return other
 
     def to(self, like: Tensor) -> "Judges":
         """Give the copies ``like``'s device and dtype, and the memory format that convolutions are fastest in."""

@@ -1,7 +1,5 @@
 """How one teacher is trained: a plain loop, the same bit for bit whichever process makes the teacher, and when."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,17 +134,6 @@ def held_out_accuracy(network: nn.Module, pictures: Pictures, normalisation: Nor
     ):
         right += int((network(normalisation.apply(images)).argmax(1) == labels).sum())
     return right / len(pictures.labels)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread within the block: sums over threads would depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fresh_network(spec: NetworkSpec, seed: int) -> nn.Module:

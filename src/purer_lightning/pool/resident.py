@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,8 @@ class Resident:
     Args:
         folder: of the pool.
         manifest: what the pool says about itself.
-        limit: how many networks are kept, at least 1. The one asked for least recently goes first.
+        limit: how many networks are kept, at least 1. The one asked for least recently goes first; a thread that is at
+            work with it may hold it longer.
 
     Attributes:
         prepare: called with each network that is read from now on.
@@ -36,6 +38,7 @@ class Resident:
         self._checked: set[str] = set()
         self._like = torch.zeros(())
         self.prepare: Callable[[nn.Module], object] | None = None
+        self._one_at_a_time = Lock()  # several threads may ask
 
     def __len__(self) -> int:
         """How many networks are in memory."""
@@ -52,16 +55,20 @@ class Resident:
         Raises:
             PurerError: the first time, what ``checked_teacher`` raises.
         """
-        if record.name not in self._networks:
-            while len(self) >= self.limit:  # before another one is read, so that there are never more
-                self._networks.popitem(last=False)
-            network: nn.Module = self._read(record).to(self._like)
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if self.prepare:
-                self.prepare(network)
-            self._networks[record.name] = network
-        self._networks.move_to_end(record.name)
-        return self._networks[record.name]
+        with self._one_at_a_time:
+            if record.name not in self._networks:
+                while len(self) >= self.limit:  # before another one is read, so that there are never more
+                    self._networks.popitem(last=False)
+                self._networks[record.name] = self._prepared(record)
+            self._networks.move_to_end(record.name)
+            return self._networks[record.name]
+
+    def _prepared(self, record: TeacherRecord) -> nn.Module:
+        network: nn.Module = self._read(record).to(self._like)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.prepare:
+            self.prepare(network)
+        return network
 
     def _read(self, record: TeacherRecord) -> nn.Module:
         if record.name not in self._checked:
