@@ -1,4 +1,4 @@
-"""One episode of evaluation, MAML and ICFIL, by the plain engine, by the kernels, and by as many processes as cores."""
+"""Episodes of evaluation, MAML and ICFIL: plain ones in turn, the package's way, and by as many processes as cores."""
 
 import argparse
 import os
@@ -16,8 +16,10 @@ from torch import Tensor
 from interleaved import CLOCKS, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from purer_lightning.calibration import CalibrationSettings, calibrate
+from purer_lightning.data.real_episodes import AT_ONCE
 from purer_lightning.engine import accelerate
 from purer_lightning.episode import Episode, labels_in_order
+from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.maml import Maml
 from purer_lightning.seeding import generator
@@ -46,13 +48,21 @@ def episode(number: int) -> Episode:
 
 
 def scored(learner: Learner, number: int) -> tuple[Tensor, Tensor]:
-    """Return the query logits of one episode, adapted and calibrated: what ``IcfilEvaluation.score`` computes."""
+    """Return the query logits of one episode, adapted and calibrated: what an evaluation takes accuracies of."""
     task = episode(number)
     fast = learner.adapt(learner.frozen_weights(), task.support, task.support_labels)
     settings = CalibrationSettings()
     calibrated = calibrate(learner, fast, task.support, task.support_labels, settings, 0, number)
     with torch.no_grad():
         return learner.logits(task.query, fast), learner.logits(task.query, calibrated)
+
+
+def evaluate(learner: Learner, numbers: list[int]) -> None:
+    """Score episodes as ``purer test`` does, in its batches: as many side by side as torch has threads."""
+    evaluation = IcfilEvaluation(learner)
+    batches = [numbers[begin : begin + AT_ONCE] for begin in range(0, len(numbers), AT_ONCE)]
+    for place, batch in enumerate(batches):
+        evaluation.test_step([episode(number) for number in batch], place)
 
 
 def start_worker() -> None:
@@ -62,10 +72,9 @@ def start_worker() -> None:
     _learner = make_learner(compiled=True)
 
 
-def score_share(numbers: list[int]) -> None:
+def evaluate_share(numbers: list[int]) -> None:
     """Score a worker's share of the episodes."""
-    for number in numbers:
-        scored(_learner, number)
+    evaluate(_learner, numbers)
 
 
 def differences(plain: Learner, compiled: Learner) -> dict[str, float]:
@@ -89,11 +98,11 @@ def time_ways(arguments: argparse.Namespace) -> tuple[dict[str, list[float]], di
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
 
         def in_processes() -> None:
-            list(pool.map(score_share, [numbers[worker::workers] for worker in range(workers)]))
+            list(pool.map(evaluate_share, [numbers[worker::workers] for worker in range(workers)]))
 
         ways = {
             "plain, one at a time": lambda: [scored(plain, number) for number in numbers],
-            "compiled, one at a time": lambda: [scored(compiled, number) for number in numbers],
+            "compiled, purer test": lambda: evaluate(compiled, numbers),
             f"compiled, {workers} processes": in_processes,
         }
         return in_turn(ways, arguments.rounds, CLOCKS["wall"]), apart
