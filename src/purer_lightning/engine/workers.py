@@ -15,7 +15,11 @@ Result = TypeVar("Result")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread within the block: sums over threads would depend on how many there are."""
+    """Compute on one thread within the block: sums over threads would depend on how many there are.
+
+    For what is small, too: a second thread that has had a share of it waits for the next one, and while it does so it
+    takes a core from whoever works.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -25,11 +29,11 @@ def one_thread() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], like: Tensor) -> Iterator[Result]:
-    """Yield each item's result, in the order of the items, computing as many at once as torch has threads.
+    """Return each item's result, in the order of the items, computing as many at once as torch has threads now.
 
     Otherwise torch would share out each operation over its threads, which a small one does not repay, and would add up
-    in an order that depends on their number. So the number of threads changes no bit of a result. Until the last result
-    is taken, torch has one thread.
+    in an order that depends on their number. So the number of threads changes no bit of a result. From when the first
+    result is asked for until the last one is taken, torch has one thread.
 
     Args:
         work: is called from several threads, so no two calls may change one module: see ``nets.functional.twin``. It
@@ -41,9 +45,11 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], like: Te
         Exception: what ``work`` raised for the first of the items for which it did.
     """
     if like.device.type != "cpu":
-        yield from map(work, items)
-        return
-    workers = min(torch.get_num_threads(), len(items))
+        return map(work, items)
+    return _each_on_one(work, items, min(torch.get_num_threads(), len(items)))
+
+
+def _each_on_one(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     with one_thread():
         yield from _on_threads(work, items, workers) if workers > 1 else map(work, items)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.engine.workers import side_by_side
+from purer_lightning.engine.workers import one_thread, side_by_side
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.parallel import ALONE, Ranks
@@ -134,8 +134,9 @@ def inversion_gradient(
     shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
     ask = partial(teacher_gradient, images=images, jitter=jitter, prior_weights=prior_weights)
     own = side_by_side(ask, ranks.share(teachers), images)
-    gradient, terms = images.new_zeros(len(moved), *images.shape[1:]), []
-    for teacher, found in zip(teachers, of_all_ranks(own, shapes, ranks, images.detach()), strict=True):
-        gradient[torch.searchsorted(moved, teacher.classes).to(images.device)] += found.gradient
-        terms.append(found.terms)
-    return sum(terms[1:], start=terms[0]), gradient
+    with one_thread():
+        gradient, terms = images.new_zeros(len(moved), *images.shape[1:]), []
+        for teacher, found in zip(teachers, of_all_ranks(own, shapes, ranks, images.detach()), strict=True):
+            gradient.index_add_(0, torch.searchsorted(moved, teacher.classes).to(images.device), found.gradient)
+            terms.append(found.terms)
+        return sum(terms[1:], start=terms[0]), gradient

@@ -73,11 +73,13 @@ def meta_gradient(
     if not objective.divisible:
         return MetaGradient.unpacked(ranks.first(evaluated(objective, learner, bank, plan).packed()))
     parts = plan.episodes()
+    parts = plan.episodes()
     own = evaluate(objective, learner, bank, ranks.share(parts))
-    like = flat(list(learner.parameters()))
-    measured = [torch.stack([part.gradient.abs().max(), part.difficulty, part.accuracy]) for part in own]
-    largest, difficulty, accuracy = torch.stack(ranks.gather(measured, [3] * len(parts), like)).unbind(dim=1)
-    gradient = ranks.sum([part.gradient for part in own], largest.max().item(), len(parts), like)
+    with one_thread():
+        like = flat(list(learner.parameters()))
+        measured = [torch.stack([part.gradient.abs().max(), part.difficulty, part.accuracy]) for part in own]
+        largest, difficulty, accuracy = torch.stack(ranks.gather(measured, [3] * len(parts), like)).unbind(dim=1)
+        gradient = ranks.sum([part.gradient for part in own], largest.max().item(), len(parts), like)
     return MetaGradient(gradient, difficulty.mean(), accuracy.mean())
 
 
