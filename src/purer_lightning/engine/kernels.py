@@ -1,4 +1,4 @@
-"""Calls into the compiled kernels of total variation, and where any kernel applies: variation.cpp."""
+"""Calls into the compiled kernels of the priors on pixels, and where any kernel applies: priors.cpp."""
 
 import ctypes
 
@@ -15,24 +15,36 @@ def applies(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in SUFFIXES and x.numel() > 0 and library().functions is not None
 
 
-def variation(images: Tensor) -> Tensor:
-    """Return the sums of squares of the four differences that make up the total variation, float64 (4,).
+def lies_channels_last(images: Tensor) -> bool:
+    """Whether the channels are innermost in memory, rather than planes of their own."""
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+
+
+def squares(images: Tensor) -> Tensor:
+    """Return the sums of squares of the four differences of total variation and of the values, float64 (5,).
 
     Args:
-        images: (N, C, H, W), contiguous.
+        images: (N, C, H, W), contiguous or channels last.
     """
-    planes, height, width = images.flatten(0, 1).shape
-    sums = torch.zeros(planes, 4, dtype=torch.float64)
-    _call("variation", images, planes, height, width, sums)
+    count, height, length, step = _rows(images)
+    sums = torch.zeros(count, 5, dtype=torch.float64)
+    _call("squares", images, count, height, length, step, sums)
     return sums.sum(dim=0)
 
 
-def variation_gradient(images: Tensor, weights: Tensor) -> Tensor:
-    """Return the gradient of ``weights @ variation(images) / 2``, of the images' shape; weights (4,) in their type."""
-    planes, height, width = images.flatten(0, 1).shape
+def squares_gradient(images: Tensor, weights: Tensor) -> Tensor:
+    """Return the gradient of ``weights @ squares(images) / 2``, of the images' shape; weights (5,) in their type."""
     result = torch.empty_like(images)
-    _call("variation_gradient", images, weights, planes, height, width, result)
+    _call("squares_gradient", images, weights, *_rows(images), result)
     return result
+
+
+def _rows(images: Tensor) -> tuple[int, int, int, int]:
+    """Return how many images, or planes of a channel, of how many rows of how many numbers; pixels so far apart."""
+    count, channels, height, width = images.shape
+    if lies_channels_last(images):
+        return count, height, width * channels, channels
+    return count * channels, height, width, 1
 
 
 def _call(name: str, x: Tensor, *arguments: Tensor | int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.engine.blocks import is_fused
-from purer_lightning.engine.variation import fused_variation
+from purer_lightning.engine.priors import pixel_priors
 from purer_lightning.inversion.priors import feature_distance, total_variation
 from purer_lightning.nets.functional import Statistics, batchnorm_statistics, logits
 
@@ -74,8 +74,7 @@ def inversion_loss(
     with batchnorm_statistics(network) as found:
         class_term = F.cross_entropy(logits(network, weights, images), labels)
     feature = torch.as_tensor(feature_distance(found, wanted), dtype=images.dtype, device=images.device)
-    variation = fused_variation(images) if is_fused(network) else total_variation(images)
-    l2 = images.norm()
+    variation, l2 = pixel_priors(images) if is_fused(network) else (total_variation(images), images.norm())
     return weighted(class_term, feature, variation, l2, prior_weights)
 
 
