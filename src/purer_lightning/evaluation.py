@@ -97,7 +97,8 @@ class IcfilEvaluation(LightningModule):
         trainer, learner = self.trainer, self.learner
         loader: Any = trainer.val_dataloaders if trainer.validating else trainer.test_dataloaders
         batches = trainer.num_val_batches if trainer.validating else trainer.num_test_batches
-        shown = int(batches[0]) * loader.batch_size * loader.dataset.pictures_an_episode
+        episodes = min(int(batches[0]) * loader.batch_size, len(loader.sampler))
+        shown = episodes * loader.dataset.pictures_an_episode
         if isinstance(learner, FeatureLearner) and learner.represents_singly and shown > loader.dataset.split.total:
             loader.dataset.represent(partial(self._represented, learner))
 
