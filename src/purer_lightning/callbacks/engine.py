@@ -28,7 +28,7 @@ class EngineCallback(Callback):
 
     Args:
         choice: "plain": by PyTorch's own operations. "compiled": on a CPU, by fused kernels that a C++ compiler makes
-            in a second or two, once a machine; without a compiler plain, which it says. "batched": the teachers of
+            in a few seconds, once a machine; without a compiler plain, which it says. "batched": the teachers of
             one structure in batches, and for MAML and ANIL the episodes of an update, or of a test batch, in one;
             meant for GPUs, where its gain has not been measured, and slower on a CPU. "auto": batched on CUDA; on a
             CPU compiled where the run is long enough to earn the compilation back: 50 meta-updates, or 100 episodes

@@ -18,8 +18,8 @@ from purer_lightning.engine.compilation import library
 
 Engine = Literal["auto", "plain", "compiled", "batched"]
 
-# Compiling takes one to three seconds, once a machine. A meta-update of the paper's size saves half a second, an
-# episode of evaluation 0.05 s: benchmarks/README.md. So few of them are not worth a compiler's start.
+# Compiling takes five seconds, once a machine. A meta-update of the paper's size saves nearly one, an episode of
+# evaluation 0.1: benchmarks/README.md. So few of them are not worth a compiler's start.
 LEAST_UPDATES, LEAST_EPISODES = 50, 100
 
 

@@ -44,26 +44,38 @@ struct Arguments {
   const Real* used_variance() const { return own() ? variance : given_variance; }
 };
 
-// The place of a pooled value among its pixels, vectors of them as integers.
+// The places of as many pooled values among their pixels as a vector has lanes. In two steps: GCC converts bytes to
+// numbers four times as wide one by one.
 template <typename Real>
 typename Vectors<Real>::Integers places_at(const uint8_t* place) {
-  typedef typename Vectors<Real>::Bytes Bytes;
-  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(place), typename Vectors<Real>::Integers);
+  typedef Vectors<Real> V;
+  const auto bytes = *reinterpret_cast<const typename V::Bytes*>(place);
+  return __builtin_convertvector(__builtin_convertvector(bytes, typename V::Shorts), typename V::Integers);
 }
 
-// Adds two sums over pixels by channel, those that `term` gives for a pixel and the channels from c on.
+// Adds two sums over pixels by channel, those that `term` gives for a pixel and the channels from c on. V vectors of
+// channels at a time, so that memory is read in its order where there are no more.
+template <typename Real, int V, typename Term>
+void add_pairs_of(int64_t pixels, int64_t c, int64_t stride, double* sums, Term term) {
+  constexpr int L = LANES<Real>;
+  for (int64_t begin = 0; begin < pixels; begin += RUN) {
+    typename Vectors<Real>::One first[V] = {}, second[V] = {};
+    for (int64_t pixel = begin; pixel < std::min(begin + RUN, pixels); ++pixel)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) term(pixel, c + v * L, first[v], second[v]);
+    for (int v = 0; v < V; ++v)
+      for (int lane = 0; lane < L; ++lane) {
+        sums[c + v * L + lane] += first[v][lane];
+        sums[stride + c + v * L + lane] += second[v][lane];
+      }
+  }
+}
+
 template <typename Real, typename Term>
 void add_pairs(int64_t pixels, int64_t stride, double* sums, Term term) {
-  typedef typename Vectors<Real>::One Vector;
-  for (int64_t begin = 0; begin < pixels; begin += RUN)
-    for (int64_t c = 0; c < stride; c += LANES<Real>) {
-      Vector first = {}, second = {};
-      for (int64_t pixel = begin; pixel < std::min(begin + RUN, pixels); ++pixel) term(pixel, c, first, second);
-      for (int lane = 0; lane < LANES<Real>; ++lane) {
-        sums[c + lane] += first[lane];
-        sums[stride + c + lane] += second[lane];
-      }
-    }
+  int64_t c = 0;
+  for (; c + 2 * LANES<Real> <= stride; c += 2 * LANES<Real>) add_pairs_of<Real, 2>(pixels, c, stride, sums, term);
+  if (c < stride) add_pairs_of<Real, 1>(pixels, c, stride, sums, term);
 }
 
 // Sums of (x - reference) and its square over an image, by channel.

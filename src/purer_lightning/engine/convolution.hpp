@@ -7,67 +7,9 @@
 
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <new>
+#include "vectors.hpp"
 
 namespace purer {
-
-#if defined(__AVX512F__)
-constexpr int BYTES = 64, TILE = 8, PARTS = 12;  // of a vector; pixels of a tile; taps of a tile of weights
-#elif defined(__AVX__)
-constexpr int BYTES = 32, TILE = 4, PARTS = 6;  // half as many registers
-#elif defined(__aarch64__)
-constexpr int BYTES = 16, TILE = 8, PARTS = 12;
-#else
-constexpr int BYTES = 16, TILE = 4, PARTS = 6;
-#endif
-
-template <typename Real>
-constexpr int LANES = BYTES / static_cast<int>(sizeof(Real));
-
-template <typename Real>
-struct Vectors {
-  typedef Real One __attribute__((vector_size(BYTES), aligned(sizeof(Real)), may_alias));
-  // As many bytes as it has lanes, and integers as wide as these: a comparison's outcome.
-  typedef uint8_t Bytes __attribute__((vector_size(BYTES / sizeof(Real)), aligned(1), may_alias));
-  typedef decltype(One() < One()) Integers;
-};
-
-template <typename Real>
-const typename Vectors<Real>::One& vector_at(const Real* from) {
-  return *reinterpret_cast<const typename Vectors<Real>::One*>(from);
-}
-template <typename Real>
-typename Vectors<Real>::One& vector_at(Real* to) {
-  return *reinterpret_cast<typename Vectors<Real>::One*>(to);
-}
-
-inline int64_t rounded_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
-
-template <typename Real>
-int64_t lying(int64_t filters) {
-  return rounded_up(filters, LANES<Real>);
-}
-
-// Zeros that begin at a cache line, and one vector more than was asked for: loads may reach beyond the end.
-template <typename Real>
-class Buffer {
- public:
-  explicit Buffer(int64_t size)
-      : data_(static_cast<Real*>(::operator new((size + 16) * sizeof(Real), std::align_val_t(64)))) {
-    std::memset(data_, 0, (size + 16) * sizeof(Real));
-  }
-  ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  operator Real*() { return data_; }
-  operator const Real*() const { return data_; }
-
- private:
-  Real* data_;
-};
 
 // Weights in memory as PyTorch has them, (filters, channels, 3, 3) with these strides.
 struct Strides {
@@ -221,22 +163,31 @@ void correlate(const Real* in, int64_t height, int64_t width, int64_t channels, 
     }
 }
 
-// The gradient with respect to an image of few channels, added to a bordered one. As a convolution it would use a few
-// lanes of each vector; so all nine taps' outputs of a pixel are computed side by side and then go where they belong.
+// Adds what a row of pixels sends to its three rows of taps. Neighbours overlap, so every third pixel is next: what has
+// just been written is not read again at once.
+template <typename Real, int TAPS>
+void add_taps(const Real* parts, int64_t stride, int64_t width, int64_t row, Real* out) {
+  for (int64_t begin = 0; begin < 3; ++begin)
+    for (int64_t x = begin; x < width; x += 3)
+      for (int i = 0; i < 3; ++i)
+        for (int k = 0; k < TAPS; ++k) out[i * row + x * (TAPS / 3) + k] += parts[x * stride + i * TAPS + k];
+}
+
+// The gradient with respect to an image of up to four channels, added to a bordered one. As a convolution it would use a
+// few lanes of each vector; so all nine taps' outputs of a pixel are computed side by side and then go where they belong.
 // weights: by filter, then row, column, channel of the tap; `stride` of them a filter. parts: room for `width` pixels.
 template <typename Real>
 void spread(const Real* gradient, int64_t height, int64_t width, int64_t filters, const Real* weights, int64_t stride,
             const Real* zeros, int64_t channels, Real* parts, Real* out) {
-  const int64_t row = (width + 2) * channels, taps = 3 * channels;
+  const int64_t row = (width + 2) * channels;
+  const auto add = channels == 1   ? add_taps<Real, 3>
+                   : channels == 2 ? add_taps<Real, 6>
+                   : channels == 3 ? add_taps<Real, 9>
+                                   : add_taps<Real, 12>;
   for (int64_t y = 0; y < height; ++y) {
     const Real* in = gradient + ((y + 1) * (width + 2) + 1) * filters;
     map_grid<Real>({in, filters, 0, 1, filters, weights, stride, zeros, parts, 0, 1, width});
-    for (int64_t x = 0; x < width; ++x)
-      for (int i = 0; i < 3; ++i) {
-        const Real* from = parts + x * stride + i * taps;
-        Real* to = out + (y + i) * row + x * channels;
-        for (int64_t k = 0; k < taps; ++k) to[k] += from[k];
-      }
+    add(parts, stride, width, row, out + y * row);
   }
 }
 
