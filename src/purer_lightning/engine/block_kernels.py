@@ -113,7 +113,7 @@ def block(given: Given, *, report: bool, graph: bool) -> tuple[Tensor, Found]:
         graph: whether a gradient will be asked for.
     """
     images, channels, height, width = given.x.shape
-    filters, like, own = len(given.weight), given.x, given.mean is None
+    filters, like, own = given.weight.shape[0], given.x, given.mean is None
     lanes = LINE // like.element_size()
     stride = -(-filters // lanes) * lanes
     size, windows = images * height * width * stride, images * (height // 2) * (width // 2) * stride
@@ -217,7 +217,7 @@ def _call(name: str, given: Given, others: dict[str, Tensor | None]) -> None:
     images, channels, height, width = given.x.shape
     strides = (ctypes.c_int64 * 4)(*given.weight.stride())
     threads = torch.get_num_threads()
-    arguments = _Arguments(images, height, width, channels, len(given.weight), strides, threads, given.eps)
+    arguments = _Arguments(images, height, width, channels, given.weight.shape[0], strides, threads, given.eps)
     for tensor_name, tensor in (given.tensors() | others).items():
         if tensor is not None:
             setattr(arguments, tensor_name, tensor.data_ptr())

@@ -70,9 +70,8 @@ class _Block(torch.autograd.Function):
     def backward(ctx: Any, to_values: Tensor | None, *to_statistics: Tensor | None) -> Any:
         saved = ctx.saved_tensors
         given, found = Given(*(*saved[:7], ctx.eps)), Found(*saved[7:])
-        pooled = len(given.x), len(given.weight), *(side // 2 for side in given.x.shape[2:])
         to_mean, to_variance = (None if each is None else each.contiguous() for each in to_statistics)
-        flowing = _lying(given.x.new_zeros(pooled) if to_values is None else to_values), to_mean, to_variance
+        flowing = _zeros(given) if to_values is None else _lying(to_values), to_mean, to_variance
         wanted = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
         if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
             gradients = _Gradient.apply(*given[:5], *flowing, given, found, wanted)  # type: ignore[no-untyped-call]
@@ -108,6 +107,11 @@ class _Gradient(torch.autograd.Function):
         gradients = (*again.given, again.values, again.mean, again.variance)
         needed = zip(gradients, ctx.needs_input_grad, strict=False)
         return *(each if is_needed else None for each, is_needed in needed), *[None] * 3
+
+
+def _zeros(given: Given) -> Tensor:
+    images, _, height, width = given.x.shape
+    return _lying(given.x.new_zeros(images, given.weight.shape[0], height // 2, width // 2))
 
 
 def _lying(images: Tensor) -> Tensor:

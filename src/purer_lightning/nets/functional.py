@@ -120,12 +120,12 @@ def batchnorm_statistics(network: nn.Module) -> Iterator[Statistics]:
         return hook
 
     handles, blocks = [], []
-    for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            handles.append(module.register_forward_pre_hook(hook_for(name)))
-        elif isinstance(module, ReportsStatistics):
+    for name, module in _reporting(network):
+        if isinstance(module, ReportsStatistics):
             module.report = partial(collected.__setitem__, f"{name}.{module.norm}")
             blocks.append(module)
+        else:
+            handles.append(module.register_forward_pre_hook(hook_for(name)))
     try:
         yield collected
     finally:
@@ -133,6 +133,15 @@ def batchnorm_statistics(network: nn.Module) -> Iterator[Statistics]:
             handle.remove()
         for block in blocks:
             block.report = None
+
+
+def _reporting(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the BatchNorm layers, and the blocks that report for theirs, by name."""
+    if isinstance(module, nn.BatchNorm2d | ReportsStatistics):
+        yield name, module
+        return
+    for child_name, child in module.named_children():
+        yield from _reporting(child, f"{name}.{child_name}" if name else child_name)
 
 
 def running_statistics(network: nn.Module) -> Statistics:
