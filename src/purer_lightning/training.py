@@ -1,7 +1,6 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,14 +11,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule, UpdatePlan
-from purer_lightning.engine.workers import one_thread, side_by_side
+from purer_lightning.engine.workers import one_thread
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwitch
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
 from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
-from purer_lightning.learners.base import Learner, adapted_accuracy
+from purer_lightning.learners.base import Learner, accuracies
 from purer_lightning.learners.registry import describe_for_loading
 from purer_lightning.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.objectives import Episodic, Objective
@@ -51,7 +50,8 @@ class PurerModule(LightningModule):
         seed: every draw follows from it; linked to the run's seed.
 
     Attributes:
-        inversion_gradient, meta_gradient: what computes the two gradients; an engine puts its own way here.
+        inversion_gradient, meta_gradient, accuracies: what computes the two gradients, and scores episodes of meta-val;
+            an engine puts its own ways here.
     """
 
     data: PseudoEpisodeDataModule
@@ -82,6 +82,7 @@ class PurerModule(LightningModule):
         self.validation_accuracy = EpisodeAccuracy()
         self.inversion_gradient: Callable[..., tuple[InversionTerms, Tensor]] = inversion_gradient
         self.meta_gradient: Callable[..., MetaGradient] = meta_gradient
+        self.accuracies: Callable[[Learner, list[Episode]], Iterable[Tensor]] = accuracies
 
     def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
         """Make one meta-update: the data step, then the theta step, then the curriculum's feedback (paper, Alg. 1)."""
@@ -163,7 +164,7 @@ class PurerModule(LightningModule):
         """Score real episodes of meta-val."""
         del batch_idx
         with torch.enable_grad():
-            scored = list(side_by_side(partial(adapted_accuracy, self.learner), episodes, episodes[0].support))
+            scored = list(self.accuracies(self.learner, episodes))
         for episode, accuracy in zip(episodes, scored, strict=True):
             self.validation_accuracy.update(episode.id, accuracy)
 

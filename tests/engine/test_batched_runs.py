@@ -47,6 +47,7 @@ def test_a_batched_run_is_the_plain_run_to_rounding(
     for ours, theirs in zip(rows(run), rows(tmp_path / "run"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-8, abs=1e-10)
     assert any(row.get("curriculum/switch") for row in rows(run))
+    assert any("val/accuracy" in row for row in rows(run))
 
 
 def test_a_batched_run_that_was_interrupted_goes_on_to_the_bit(
@@ -90,18 +91,18 @@ def noted(call: Callable[..., Any], called: set[type]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence", "teachers"),
+    ("settings", "sentence", "batched_still"),
     [
-        (["--trainer.precision", "bf16-mixed"], "Running the plain engine, since batches of networks", False),
+        (["--trainer.precision", "bf16-mixed"], "Running the plain engine, since batches of networks", set()),
         (
             ["--model.learner", "purer_lightning.learners.ProtoNet"],
             "The batched engine asks the teachers in batches; the theta step of Episodic with ProtoNet is plain.",
-            True,
+            {BatchedTeachers},
         ),
         (
             ["--model.objective", "engine.fits.OwnObjective"],
             "The batched engine asks the teachers in batches; the theta step of OwnObjective with Maml is plain.",
-            True,
+            {BatchedTeachers, BatchedScores},
         ),
     ],
     ids=["mixed precision", "another learner", "another objective"],
@@ -114,13 +115,13 @@ def test_what_is_not_batched_runs_as_before_and_says_so(
     caplog: pytest.LogCaptureFixture,
     settings: list[str],
     sentence: str,
-    teachers: bool,
+    batched_still: set[type],
 ) -> None:
     called: set[type] = set()
-    for kind in (BatchedTeachers, BatchedEpisodes):
+    for kind in (BatchedTeachers, BatchedEpisodes, BatchedScores):
         monkeypatch.setattr(kind, "__call__", noted(kind.__call__, called))
-    fit(toy_data, toy_pool, tmp_path / "run", *BATCHED, *settings, updates=1)
-    assert called == ({BatchedTeachers} if teachers else set())
+    fit(toy_data, toy_pool, tmp_path / "run", *BATCHED, *settings, updates=3)
+    assert called == batched_still
     assert sentence in caplog.text
 
 

@@ -87,9 +87,12 @@ def in_batches(module: PurerModule, teachers_at_once: int = AT_ONCE) -> str:
     resident = module.data.resident_teachers
     at_once = teachers_at_once if resident is None else min(teachers_at_once, resident)
     module.inversion_gradient = BatchedTeachers(at_once, keep=resident is None)
-    if type(module.objective) is Episodic and can_be_batched(module.learner):
-        module.meta_gradient = partial(meta_gradient, evaluate=BatchedEpisodes())
-        return ""
+    if isinstance(module.learner, Maml) and can_be_batched(module.learner):
+        scores = BatchedScores(module.learner, None, module.seed)
+        module.accuracies = lambda _, episodes: scores(episodes)[0].unbind()
+        if type(module.objective) is Episodic:
+            module.meta_gradient = partial(meta_gradient, evaluate=BatchedEpisodes())
+            return ""
     objective, learner = type(module.objective).__name__, type(module.learner).__name__
     return f"The batched engine asks the teachers in batches; the theta step of {objective} with {learner} is plain."
 

@@ -3,12 +3,15 @@
 import copy
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.engine.workers import side_by_side
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.cost import Cost, network_cost
@@ -217,3 +220,8 @@ def adapted_accuracy(learner: Learner, episode: Episode) -> Tensor:
     with full_precision(episode.support):
         fast = own.adapt(own.frozen_weights(), episode.support, episode.support_labels)
     return episode_accuracy(own, episode, fast)
+
+
+def accuracies(learner: Learner, episodes: Sequence[Episode]) -> Iterator[Tensor]:
+    """Yield the ``adapted_accuracy`` of each episode, as many at once as there are threads."""
+    return side_by_side(partial(adapted_accuracy, learner), episodes, episodes[0].support)

@@ -73,7 +73,6 @@ def meta_gradient(
     if not objective.divisible:
         return MetaGradient.unpacked(ranks.first(evaluated(objective, learner, bank, plan).packed()))
     parts = plan.episodes()
-    parts = plan.episodes()
     own = evaluate(objective, learner, bank, ranks.share(parts))
     with one_thread():
         like = flat(list(learner.parameters()))
