@@ -1,6 +1,5 @@
 """Networks called with weights given as a dictionary, and the statistics that flow into their BatchNorm layers."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +26,7 @@ def twin(network: Module) -> Module:
     what else it keeps in dictionaries are copies.
     """
     other = network.__new__(type(network))
-    other.__dict__ = {name: copy.copy(kept) if isinstance(kept, dict) else kept for name, kept in vars(network).items()}
+    other.__dict__ = {name: kept.copy() if isinstance(kept, dict) else kept for name, kept in vars(network).items()}
     for name, parameter in network._parameters.items():
         if parameter is not None:
             other._parameters[name] = nn.Parameter(parameter.detach(), parameter.requires_grad)
