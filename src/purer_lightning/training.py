@@ -72,12 +72,15 @@ class PurerModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        curriculum, inversion = curriculum or CurriculumSettings(), inversion or InversionWeights()
         check_settings(data_step_every=data_step_every, image_lr=image_lr, meta_lr=meta_lr)
+        check_settings("curriculum.", **vars(curriculum))
+        check_settings("inversion.", **vars(inversion))
         self.automatic_optimization = False
         self.learner = learner
-        self.switch = GradientSwitch(curriculum or CurriculumSettings())
+        self.switch = GradientSwitch(curriculum)
         self.image_lr, self.meta_lr, self.meta_schedule = image_lr, meta_lr, meta_schedule
-        self.inversion, self.objective = inversion or InversionWeights(), objective or Episodic()
+        self.inversion, self.objective = inversion, objective or Episodic()
         self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
         self.validation_accuracy = EpisodeAccuracy()
         self.inversion_gradient: Callable[..., tuple[InversionTerms, Tensor]] = inversion_gradient

@@ -17,11 +17,11 @@ PRECISIONS = {
 """Precision of a Trainer -> dtype of the weights and of the image bank."""
 
 
-def check_settings(**settings: float) -> None:
-    """Raise PurerError where one of PurerModule's numbers, given by their names, is below 0 or none."""
+def check_settings(group: str = "", /, **settings: float) -> None:
+    """Raise PurerError where one of PurerModule's numbers, by their names within a group, is below 0 or none."""
     for name, value in settings.items():
         if not value >= 0:
-            raise PurerError(f"Expected model.{name} to be 0 or more, but got {value}.")
+            raise PurerError(f"Expected model.{group}{name} to be 0 or more, but got {value}.")
 
 
 def check_trainer(trainer: Trainer) -> None:
