@@ -14,6 +14,9 @@ from clocks import Clock
 from starts import assert_same_run, fit_whole, signal_after, small_fit, start
 
 from purer_lightning.cli import main
+from purer_lightning.data.real_episodes import AT_ONCE
+
+THREE_BATCHES = ("--data.validation_episodes", str(2 * AT_ONCE + 1))
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +103,11 @@ def test_a_killed_initial_inversion_goes_on_from_its_last_saved_step(words: list
 def test_a_validation_is_stopped_between_two_batches_and_made_anew_to_the_same_bits(
     words: list[str], tmp_path: Path
 ) -> None:
-    words = [*words, "--trainer.max_steps", "12", "--last_checkpoint.every_minutes", "60"]
+    words = [*words, "--trainer.max_steps", "12", "--last_checkpoint.every_minutes", "60", *THREE_BATCHES]
     whole = fit_whole(tmp_path / "whole", words)
     run, log = tmp_path / "stopped", tmp_path / "stopped.log"
-    for number, episodes, updates in ((signal.SIGTERM, 1, 4), (signal.SIGINT, 1, 4), (signal.SIGUSR1, 3 + 2, 8)):
-        process = start([*words, "--run", str(run)], log, signal_after, number, "validation_step", episodes)
+    for number, batches, updates in ((signal.SIGTERM, 1, 4), (signal.SIGINT, 1, 4), (signal.SIGUSR1, 3 + 2, 8)):
+        process = start([*words, "--run", str(run)], log, signal_after, number, "validation_step", batches)
         process.join()
         assert process.exitcode == 128 + number, log.read_text()
         assert f"after update {updates} and before its validation, which is saved" in log.read_text().splitlines()[-1]
@@ -137,7 +140,7 @@ def test_lightnings_own_clock_goes_on_where_it_was(
     """The clock of loggers that a user adds."""
     monkeypatch.setattr(Clock, "seen", [])
     words = [*words, "--trainer.max_steps", "8", "--run", str(tmp_path), "--trainer.callbacks+", "clocks.Clock"]
-    words += ["--last_checkpoint.every_minutes", "60"]
+    words += ["--last_checkpoint.every_minutes", "60", *THREE_BATCHES]
     process = start(words, tmp_path / "log", signal_after, signal.SIGTERM, method, call)
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
