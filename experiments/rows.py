@@ -210,10 +210,15 @@ ROWS = (
         ("baselines/pool_logits_centroid.yaml",),
         (*HUNDRED_TEACHERS, f"{LEARNER}.init_args.pool", "pools/cifar_fs_100"),
     ),
-    Row("distill_100", f"student's logits + {CENTROID} (cosine)", Group.HUNDRED, fits=STUDENT_OF_HUNDRED),
+    Row(
+        "distill_100",
+        f"student of 100 teachers: logits + {CENTROID} (cosine)",
+        Group.HUNDRED,
+        fits=STUDENT_OF_HUNDRED,
+    ),
     Row(
         "distill_100_logistic",
-        "student's logits + logistic regression",
+        "student of 100 teachers: logits + logistic",
         Group.HUNDRED,
         flags=LOGISTIC,
         fits=STUDENT_OF_HUNDRED,
