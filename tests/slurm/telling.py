@@ -7,12 +7,12 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class ToldInATest(Callback):
-    """Sends SIGUSR1 to this process in the second episode of a test."""
+    """Sends SIGUSR1 to this process before the first episodes of a test are scored."""
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int, *_: object
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int, *_: object
     ) -> None:
         """Send it."""
-        del trainer, pl_module, outputs, batch
-        if batch_idx == 1:
+        del trainer, pl_module, batch
+        if batch_idx == 0:
             os.kill(os.getpid(), signal.SIGUSR1)
