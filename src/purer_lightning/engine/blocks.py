@@ -47,7 +47,7 @@ def is_fusible(block: nn.Sequential) -> bool:
 
 
 class FusedBlock(nn.Sequential, ReportsStatistics):
-    """The block as ``nn.Sequential`` has it, in two passes forward and two backward."""
+    """The block as ``nn.Sequential`` has it, image by image in the cache: block.cpp."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, filters, H // 2, W // 2)."""
