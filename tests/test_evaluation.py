@@ -159,6 +159,15 @@ def test_pictures_represented_once_give_the_logits_of_those_represented_in_each_
         torch.testing.assert_close(learner.logits(represented.query, fast), wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("head", ["cosine", "ridge"])
+def test_a_head_is_fitted_in_float32_whatever_its_features_were_kept_in(head: HeadName, data: Batches) -> None:
+    learner = PoolClassifier(data.pool, head=head)
+    learner.build(3, 3, 16, seed=0)
+    kept = torch.randn(6, 3 * 32).bfloat16()
+    fast = learner.adapt({}, kept, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert learner.logits(kept, fast).dtype == torch.float32
+
+
 def test_a_learner_whose_images_see_one_another_is_given_the_images(data: Batches, tmp_path: Path) -> None:
     data.test_episodes, data.order = 60, range(60)
     learners: list[Learner] = [maml(), FeatureClassifier("conv4", {"width": 4})]

@@ -95,11 +95,13 @@ class IcfilEvaluation(LightningModule):
         2,000 episodes show CIFAR-FS's 12,000 pictures of meta-test 160,000 times at 1 shot, 200,000 times at 5.
         """
         trainer, learner = self.trainer, self.learner
+        if not (isinstance(learner, FeatureLearner) and learner.represents_singly):
+            return
         loader: Any = trainer.val_dataloaders if trainer.validating else trainer.test_dataloaders
         batches = trainer.num_val_batches if trainer.validating else trainer.num_test_batches
         episodes = min(int(batches[0]) * loader.batch_size, len(loader.sampler))
         shown = episodes * loader.dataset.pictures_an_episode
-        if isinstance(learner, FeatureLearner) and learner.represents_singly and shown > loader.dataset.split.total:
+        if shown > loader.dataset.split.total and loader.num_workers == 0:  # workers have copies already
             loader.dataset.represent(partial(self._represented, learner))
 
     def on_validation_start(self) -> None:

@@ -7,15 +7,23 @@ import pytest
 from test_one_run import largest_difference, start
 
 from purer_lightning.cli import main
+from purer_lightning.data.real_episodes import AT_ONCE
 
 
 @pytest.fixture(scope="module")
 def words(toy_data: Path, toy_pool: Path) -> list[str]:
-    """Three episodes of meta-val: two for the first rank, one for the second."""
+    """As many episodes of meta-val as make two batches for the first rank, and one for the second."""
     return [
         *("fit", "--config", "demo.yaml", "--data.dataset", "toy", "--data.root", str(toy_data)),
         *("--data.pool", str(toy_pool), "--data.way", "3", "--data.query", "2", "--data.updates_per_epoch", "5"),
-        *("--data.validation_episodes", "3", "--synthesis.initial_steps", "3", "--engine.choice", "compiled"),
+        *(
+            "--data.validation_episodes",
+            str(2 * AT_ONCE + 1),
+            "--synthesis.initial_steps",
+            "3",
+            "--engine.choice",
+            "compiled",
+        ),
         *("--model.learner.init_args.arguments", '{"width": 8}', "--trainer.accelerator", "cpu"),
         *("--trainer.enable_progress_bar", "false", "--trainer.max_steps", "10", "--ckpt_path", "last"),
     ]

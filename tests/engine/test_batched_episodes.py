@@ -126,7 +126,9 @@ class OwnMaml(Maml):
 
 
 @pytest.mark.parametrize(
-    "made", [ProtoNet(), Learn2LearnMaml(), OwnMaml(), Maml(outputs=7)], ids=lambda made: type(made).__name__
+    "made",
+    [ProtoNet(), Learn2LearnMaml(), OwnMaml(), Maml(outputs=7), Maml(batchnorm="running")],
+    ids=lambda made: type(made).__name__,
 )
 def test_a_learner_of_another_arithmetic_is_not_batched(made: Learner) -> None:
     assert can_be_batched(learner())

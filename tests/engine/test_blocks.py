@@ -171,7 +171,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(("size", "width"), [(16, 8), (21, 16), (16, 6)])  # the last is none for the kernel
+@pytest.mark.parametrize(("size", "width"), [(16, 8), (21, 16), (16, 6)])  # the last fills no vector
 def test_gradients_of_images_of_few_channels_agree(channels: int, size: int, width: int) -> None:
     plain = network(size, running=True, channels=channels, width=width)
     fused = fuse(copy.deepcopy(plain))
@@ -188,6 +188,13 @@ def test_gradients_of_images_of_few_channels_agree(channels: int, size: int, wid
 def test_other_types_take_the_plain_path(dtype: torch.dtype) -> None:
     plain, fused = (made.to(dtype) for made in both(running=True))
     assert torch.equal(plain(images().to(dtype)), fused(images().to(dtype)))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_images_of_other_channels_are_refused_as_by_the_plain_block(channels: int) -> None:
+    fused = fuse(network(16, running=True, channels=3, width=8))
+    with pytest.raises(RuntimeError, match=f"3 channels, but got {channels} channels"):
+        fused(images(size=16, channels=channels))
 
 
 def test_a_resnet_stays_as_it_is() -> None:

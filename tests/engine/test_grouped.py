@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.engine.blocks import fuse
 from purer_lightning.engine.grouped import Grouped, cross_entropy, stacked, structure_of
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
@@ -42,6 +43,13 @@ def test_logits_and_statistics_are_each_networks_own(architecture: str, size: in
         torch.testing.assert_close(logits[number], expected, rtol=1e-9, atol=1e-11)
         own = {name: (mean[number], variance[number]) for name, (mean, variance) in found.items()}
         torch.testing.assert_close(own, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_that_a_faster_engine_has_had_lends_its_structure_too() -> None:
+    each = [network(seed, "conv4", 16) for seed in range(COUNT)]
+    wanted = Grouped(each[0], COUNT).logits(stacked(each), images(16))
+    found = Grouped(fuse(each[0]), COUNT).logits(stacked(each), images(16))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
 
 
 def test_the_network_that_lends_its_structure_stays_as_it_is_and_its_weights_are_not_copied() -> None:

@@ -1,5 +1,6 @@
 """LastCheckpoint: what a run goes on from, as though nothing had happened."""
 
+import math
 import os
 import signal
 import time
@@ -21,6 +22,7 @@ from purer_lightning.callbacks.preemption import (
     obey_in_evaluation,
 )
 from purer_lightning.callbacks.summary import ACCURACY
+from purer_lightning.data.real_episodes import AT_ONCE
 from purer_lightning.files import remove_leftovers, replacing
 from purer_lightning.report.gallery import SHEETS
 from purer_lightning.running.checkpoints import BEFORE_LAST, FOLDER, LAST, SETTINGS, VALIDATION_DUE
@@ -180,7 +182,8 @@ def is_over(trainer: Trainer) -> bool:
 
 def batches_of_all(trainer: Trainer) -> int:
     """Return how many batches of meta-val every rank has at least; some have one more, of which no other knows."""
-    common = trainer.datamodule.validation_episodes // trainer.world_size  # type: ignore[attr-defined]
+    episodes = trainer.datamodule.validation_episodes // trainer.world_size  # type: ignore[attr-defined]
+    common = math.ceil(episodes / AT_ONCE)
     limit = trainer.limit_val_batches
     return int(common * limit) if isinstance(limit, float) else min(common, limit)
 

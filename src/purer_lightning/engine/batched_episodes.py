@@ -41,8 +41,9 @@ class Task(NamedTuple):
 
 
 def can_be_batched(learner: Learner) -> bool:
-    """Whether the arithmetic here is that of a learner: MAML or ANIL, from the network's own head."""
-    return type(learner) is Maml and type(learner.network) in GROUPABLE and learner.outputs is None
+    """Whether the arithmetic here is that of a learner: MAML or ANIL, from the network's own head, which forgets."""
+    own = type(learner) is Maml and learner.outputs is None and learner.batchnorm != "running"
+    return own and type(learner.network) in GROUPABLE
 
 
 class BatchedEpisodes:

@@ -13,7 +13,7 @@ from torch import Tensor
 from purer_lightning.engine.compilation import library
 from purer_lightning.engine.kernels import SUFFIXES
 
-FEW = 4  # channels whose convolution costs less than keeping what it gives; as many filters as it gives
+FEW = 4  # channels whose convolution costs less than reading back what it gave
 LARGE = 2**20  # bytes that no cache near a core holds
 LINE = 64  # bytes of a cache line, and at most of a vector
 

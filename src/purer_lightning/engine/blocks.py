@@ -54,7 +54,7 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         convolution: Any = self[0]
         norm: Any = self[1]
         weight, bias = convolution.weight, convolution.bias
-        if not kernels.applies(images) or images.dtype != weight.dtype or learns_statistics(norm):
+        if not is_for(images, weight) or learns_statistics(norm):
             return self._plain(images)
         scale, shift, eps, given = settings_of(norm, weight)
         asked = self.report is not None
@@ -72,6 +72,12 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         if self.report and isinstance(norm, nn.BatchNorm2d):
             self.report(channel_statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x))
         return F.max_pool2d(F.relu(norm(x)), 2)
+
+
+def is_for(images: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels work on these images, of the weights' type and channels; PyTorch refuses others itself."""
+    fits = images.dim() == 4 and images.dtype == weight.dtype and images.shape[1] == weight.shape[1]
+    return fits and kernels.applies(images)
 
 
 def settings_of(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, float, tuple[Tensor, Tensor] | None]:

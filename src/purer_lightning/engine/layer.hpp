@@ -58,15 +58,14 @@ struct Backward {
   const Layer<Real>& layer;
   bool few;
   int64_t stride;
-  Buffer<Real> packed, zeros, parts;
+  Buffer<Real> packed, zeros;
 
   Backward(const Layer<Real>& given, const Real* weight)
       : layer(given),
         few(given.channels <= FEW),
         stride(lying<Real>(few ? 9 * given.channels : given.channels)),
         packed((few ? 1 : 9) * given.stride() * stride),
-        zeros(stride),
-        parts(0) {
+        zeros(stride) {
     for (int i = 0; i < 3; ++i)
       for (int j = 0; j < 3; ++j)
         for (int64_t f = 0; f < layer.filters; ++f)

@@ -70,7 +70,7 @@ class FeatureLearner(Learner):
         return self.batchnorm == "running"
 
     def _represented(self, images: Tensor, weights: Weights) -> Tensor:
-        return images if images.dim() == 2 else self.represent(images, weights)
+        return widened(images) if images.dim() == 2 else self.represent(images, weights)
 
     def represent(self, images: Tensor, weights: Weights) -> Tensor:
         """Return what the head is given, at least float32, (N, D).
