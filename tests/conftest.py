@@ -1,6 +1,7 @@
 """Fixtures that the whole suite uses."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 def one_torch_thread() -> None:
     """Keep torch to one thread: the suite's tensors are too small to share out, and sums stay in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_obeyed() -> None:
+    """Obey SIGINT as in a terminal: a shell starts what it starts in the background deaf to it, and so are children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
