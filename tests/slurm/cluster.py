@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import torch
 
+from slurm.telling import GO_ON
+
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "sinfo")
 CONFIGURATION = """\
@@ -145,9 +147,10 @@ def edited_script(folder: Path) -> Path:
 
 
 def submit(cluster: Cluster, run: Path, words: list[str]) -> tuple[str, Path]:
-    """Submit a fit of two tasks by the job script; return the job's number and where its output goes."""
+    """Submit a fit of two tasks by the job script, held until ``told``; return its number and where its output goes."""
     script = edited_script(cluster.folder)
-    job = cluster.call("sbatch", "--parsable", str(script), *words, "--trainer.strategy", "ddp", "--run", str(run))
+    more = ["--trainer.strategy", "ddp", "--trainer.callbacks+", "slurm.telling.HeldInAFit", "--run", str(run)]
+    job = cluster.call("sbatch", "--parsable", str(script), *words, *more)
     assert job.returncode == 0, job.stderr
     number = job.stdout.strip()
     return number, cluster.folder / f"purer-{number}.out"
@@ -162,6 +165,16 @@ def wait_for_update(run: Path, step: int, log: Path, seconds: float = 120) -> No
                     return
         time.sleep(0.05)
     raise TimeoutError(f"Update {step} did not come: {log.read_text() if log.exists() else 'no output'}")
+
+
+def told(run: Path, log: Path, seconds: float = 60) -> None:
+    """Wait until the fit has noted a signal, and let it go on to the end of its step."""
+    deadline = time.monotonic() + seconds
+    while "saving at the end of this step" not in log.read_text():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"No signal came: {log.read_text()}")
+        time.sleep(0.05)
+    (run / GO_ON).touch()
 
 
 def wait_for_end(cluster: Cluster, job: str, log: Path, seconds: float = 200) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.cluster import Cluster, same_run, submit, wait_for_end, wait_for_update, why_not
+from slurm.cluster import Cluster, same_run, submit, told, wait_for_end, wait_for_update, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -17,6 +17,7 @@ def test_a_job_of_two_tasks_that_is_told_its_time_is_over_comes_back_and_ends_wi
     number, log = submit(cluster, run, words)
     wait_for_update(run, 5, log)
     cluster.call("scancel", "--signal=USR1", number)  # what Slurm itself does for --signal
+    told(run, log)
     wait_for_end(cluster, number, log)
     said = log.read_text()
     assert "Stopped by SIGUSR1 after update" in said, said
@@ -40,6 +41,7 @@ def test_a_preempted_job_puts_itself_back_and_ends_with_the_same_bits(
     wait_for_update(run, 5, log)
     urgent = cluster.call("sbatch", "--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 1")
     assert urgent.returncode == 0, urgent.stderr
+    told(run, log)
     wait_for_end(cluster, number, log)
     said = log.read_text()
     assert "Stopped by SIGTERM after update" in said, said
@@ -55,6 +57,7 @@ def test_a_cancelled_job_saves_and_does_not_come_back_but_goes_on_when_it_is_sub
     number, log = submit(cluster, run, words)
     wait_for_update(run, 5, log)
     cluster.call("scancel", number)
+    told(run, log)
     wait_for_end(cluster, number, log)
     said = log.read_text()
     assert "Stopped by SIGTERM after update" in said, said
