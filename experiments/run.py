@@ -26,6 +26,7 @@ from purer_lightning.running.names import COMMIT, CONFIG, METRICS, OF_FIT, RESUL
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_A_TIME = 2
+CODE = ("src", "experiments/*.py", "pyproject.toml")  # what a result depends on
 
 
 class Job(NamedTuple):
@@ -37,10 +38,16 @@ class Job(NamedTuple):
 
 
 def code_state(root: Path = ROOT) -> str:
-    """Return the commit, with "-dirty" where files that git knows differ from it; "unknown" outside a repository."""
-    describe = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(describe, cwd=root, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """Return the commit, with "-dirty" where code that git knows differs from it; "unknown" outside a repository.
+
+    Results and pages, which a run writes itself, are no code.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
 class Runner:

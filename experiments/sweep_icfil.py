@@ -19,23 +19,26 @@ from purer_lightning.running.names import RESULTS
 CENTRE: dict[str, float] = {
     "temperature": 0.5,
     "steps": 5,
-    "lr": 0.01,
-    "images_per_class": 5,
+    "lr": 0.1,
+    "images_per_class": 1,
     "inversion_steps": 10,
     "head_weight": 1.0,
 }
 # Each changes what it names.
 SETTINGS: list[dict[str, float]] = [
     {},
+    {"lr": 0.01},
     {"lr": 0.03},
-    {"lr": 0.1},
+    {"lr": 0.3},
+    {"steps": 1},
     {"steps": 20},
-    {"temperature": 0.1},
-    {"images_per_class": 1},
+    {"steps": 1, "lr": 0.01},
+    {"images_per_class": 5},
+    {"inversion_steps": 1},
     {"inversion_steps": 40},
+    {"temperature": 0.1},
+    {"temperature": 2.0},
     {"head_weight": 0.0},
-    {"images_per_class": 1, "lr": 0.03},
-    {"images_per_class": 1, "lr": 0.1},
 ]
 
 

@@ -1,6 +1,7 @@
 """The runner of experiments/: what it calls, keeps and skips, and that a row can be made again from its YAML alone."""
 
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,10 @@ from purer_lightning.errors import PurerError
 sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scripts, not a package
 
 from rows import EPISODES, ROWS, SHOTS, Group, Row, fit_a_shot, one_fit
-from run import Job, Runner, chosen_rows, run_all
+from run import Job, Runner, chosen_rows, code_state, run_all
+from sweep_curriculum import ECI
+from sweep_distillation import DISTILLATION
+from sweeping import Sweep, run_sweep
 
 # Stands in for `purer`: notes what it is called with, and leaves the files that the runner asks for.
 PURER = r"""#!/bin/bash
@@ -27,9 +31,12 @@ command=$1
 while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; shift; done
 if [ "$command" = fit ]; then
   mkdir -p "$run/checkpoints"; cd "$run"
-  touch summary.json metrics.csv times.csv config.yaml checkpoints/{last,best}.ckpt
+  touch metrics.csv times.csv config.yaml checkpoints/{last,best}.ckpt
+  echo '{"minutes": 3.25}' > summary.json
 else
-  mkdir -p "$run/test"; touch "$run/test/results.json"
+  mkdir -p "$run/$command"
+  echo '{"results": [{"plain": {"mean": 0.1, "ci95": 0.1}}, {"plain": {"mean": 0.5, "ci95": 0.01}}]}' \
+    > "$run/$command/results.json"
 fi
 """
 STUDENT = one_fit("student", "a student", ["demo.yaml"])
@@ -179,6 +186,54 @@ def test_every_row_names_configurations_and_flags_that_are_read_and_the_same_epi
         read = parser.parse_args(resolve_configs(["fit", *fit.words()])).fit
         assert (read.seed_everything, read.data.shot, read.data.dataset) == (0, fit.shot, "cifar_fs"), fit.name
         assert read.checkpoint.monitor == "val/accuracy"
+
+
+def test_every_setting_of_a_sweep_is_read_and_keeps_its_last_weights(parser: LightningArgumentParser) -> None:
+    for sweep in (DISTILLATION, ECI):
+        for name in sweep.settings:
+            fit = sweep.fit(name)
+            read = parser.parse_args(resolve_configs(["fit", *fit.words()])).fit
+            assert read.trainer.max_steps % read.data.updates_per_epoch == 0, name
+
+
+def test_a_sweep_measures_each_setting_once_and_scores_it_on_the_episodes_of_seed_0(runner: Runner) -> None:
+    settings = {"centre": {}, "seed": {"--seed_everything": "1"}}
+    sweep = Sweep("toy", "A toy", "nothing", "demo.yaml", {"--a": "b"}, settings, shots=(5,), scoring=("--c", "d"))
+    (runner.root / "experiments").mkdir()
+    run_sweep(sweep, ["seed"], runner)
+    (fit, validate) = calls(runner)
+    assert fit[:7] == ["fit", "--config", "demo.yaml", "--a", "b", "--seed_everything", "1"]
+    assert {"--c", "d", "runs/toy_sweep_seed/checkpoints/last.ckpt"} < set(validate)
+    assert validate.index("0") > validate.index("1")  # the last one counts
+    run_sweep(sweep, [], runner)
+    assert [call[-3] for call in calls(runner)] == ["runs/toy_sweep_centre", "runs/toy_sweep_centre/5shot"]
+    page = (runner.root / "experiments/toy_sweep.md").read_text().splitlines()
+    assert [line for line in page if "3.2" in line] == [
+        "| centre | - | 50.00 ± 1.00 | 3.2 | unknown |",
+        "| seed | seed_everything=1 | 50.00 ± 1.00 | 3.2 | unknown |",
+    ]
+    with pytest.raises(PurerError, match=r"There is no setting 'centr', only centre, seed\. Did you mean 'centre'"):
+        run_sweep(sweep, ["centr"], runner)
+
+
+def test_results_and_pages_that_differ_do_not_make_the_code_another(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / "experiments").mkdir()
+    code, page = tmp_path / "experiments" / "a.py", tmp_path / "experiments" / "a.md"
+    for file in (code, page):
+        file.write_text("a")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "a")
+    commit = code_state(tmp_path)
+    assert len(commit) >= 7
+    page.write_text("b")
+    assert code_state(tmp_path) == commit
+    code.write_text("b")
+    assert code_state(tmp_path) == f"{commit}-dirty"
 
 
 def test_a_row_is_made_again_to_the_bit_from_its_yaml_alone(tmp_path: Path, toy_data: Path, toy_pool: Path) -> None:

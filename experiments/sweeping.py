@@ -1,0 +1,134 @@
+"""What the sweeps on meta-val have in common: settings around a centre, a fit and a score for each, a page of them.
+
+A sweep is declared in a file of its own, sweep_NAME.py, as one `Sweep`. Its figures lie in NAME_sweep.json, and
+NAME_sweep.md is written from them. What stands there is not measured again: remove it there, and its folder in runs,
+to have it made anew.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rows import SHOTS, Fit, one_fit
+from run import ROOT, Runner, command
+
+from purer_lightning.errors import PurerError, nearest
+from purer_lightning.files import replacing
+from purer_lightning.running.names import COMMIT, RESULTS, SUMMARY
+
+EPISODES = 600  # of meta-val, for every setting
+Record = Mapping[str, Any]  # of one setting: what `measured` returns
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is fitted, and what is written over it.
+
+    Attributes:
+        name: of its files and run folders.
+        title: of the page.
+        scored: what is scored, in words.
+        config: of every fit.
+        centre: flags of every fit, and their values.
+        settings: name of each setting, and the flags by which it differs from the centre. Episodes are drawn from seed
+            0 in any case, so a setting may have another training seed.
+        shots: of the episodes that are scored.
+        scoring: flags of the scoring.
+    """
+
+    name: str
+    title: str
+    scored: str
+    config: str
+    centre: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, str]]
+    shots: tuple[int, ...] = SHOTS
+    scoring: tuple[str, ...] = ()
+
+    def fit(self, name: str) -> Fit:
+        """Return the fit of one setting.
+
+        Raises:
+            PurerError: there is no such setting.
+        """
+        if name not in self.settings:
+            raise PurerError(
+                f"There is no setting '{name}', only {', '.join(self.settings)}.{nearest(name, self.settings)}"
+            )
+        flags = [word for pair in {**self.centre, **self.settings[name]}.items() for word in pair]
+        return one_fit(f"{self.name}_sweep_{name}", name, [self.config], flags)[SHOTS[0]]
+
+
+def measured(runner: Runner, sweep: Sweep, name: str) -> Record:
+    """Fit one setting and score its last weights on meta-val.
+
+    Returns:
+        ``shots``: mean and half the interval of the accuracy, 0 to 1, by number of shots; ``minutes`` of the fit;
+        ``commit``.
+    """
+    fit = sweep.fit(name)
+    folder = runner.root / "runs" / fit.name
+    runner.train(fit)
+    shots = {}
+    for shot in sweep.shots:
+        words = ["--data.shot", str(shot), "--data.validation_episodes", str(EPISODES), "--seed_everything", "0"]
+        checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
+        run = ["--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"]
+        runner.call(["validate", *fit.words(), *sweep.scoring, *words, *checkpoint, *run])
+        found = json.loads((folder / f"{shot}shot" / "validate" / RESULTS).read_text())["results"][-1]["plain"]
+        shots[str(shot)] = [found["mean"], found["ci95"]]
+    minutes = json.loads((folder / SUMMARY).read_text())["minutes"]
+    return {"shots": shots, "minutes": minutes, "commit": (folder / COMMIT).read_text().split()[0]}
+
+
+def line(name: str, flags: Mapping[str, str], record: Record) -> str:
+    """Format one line of the table."""
+    shown = " | ".join(f"{100 * mean:.2f} ± {100 * ci95:.2f}" for mean, ci95 in record["shots"].values())
+    differs = shlex.join(f"{key.removeprefix('--')}={value}" for key, value in flags.items())
+    return f"| {name} | {differs or '-'} | {shown} | {record['minutes']:.1f} | {record['commit']} |"
+
+
+def written(sweep: Sweep, records: Mapping[str, Record]) -> str:
+    """Return the page, of the settings that have been measured."""
+    centre = " ".join(f"{key} {value}" for key, value in sweep.centre.items())
+    lines = [line(name, sweep.settings[name], records[name]) for name in sweep.settings if name in records]
+    shots = " | ".join(f"{shot}-shot" for shot in sweep.shots)
+    return "\n".join(
+        [
+            f"# {sweep.title}",
+            "",
+            f"CIFAR-FS, {EPISODES} fixed episodes of meta-val, one run a line, training seed 0 where no other is "
+            f"named; {sweep.scored}. Meta-test played no part.",
+            f"All around `purer fit --config {sweep.config} {centre}`; the settings are the flags in which a line "
+            "differs. Minutes: of the fit, on a shared machine.",
+            "",
+            f"| setting | flags | {shots} | minutes | commit |",
+            "|---|---|" + "---|" * len(sweep.shots) + "---|---|",
+            *lines,
+            "",
+            f"Written by `.venv/bin/python experiments/sweep_{sweep.name}.py`.",
+            "",
+        ]
+    )
+
+
+def read_records(file: Path) -> dict[str, Record]:
+    """Return the settings that have been measured."""
+    found: dict[str, Record] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def run_sweep(sweep: Sweep, names: Sequence[str], runner: Runner | None = None) -> None:
+    """Measure those of these settings that have not been, all without a name, and write both files after each."""
+    runner = runner or Runner(ROOT, command())
+    file = runner.root / "experiments" / f"{sweep.name}_sweep.json"
+    for name in names or list(sweep.settings):
+        record = read_records(file).get(name) or measured(runner, sweep, name)
+        records = {**read_records(file), name: record}  # another process may have written in the meantime
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(records, indent=2) + "\n")
+        with replacing(file.with_suffix(".md")) as temporary:
+            temporary.write_text(written(sweep, records))
