@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from purer_lightning.objectives import dead_leaves as module
 from purer_lightning.objectives.dead_leaves import dead_leaves
 
 
@@ -24,6 +25,12 @@ def test_a_seed_makes_the_images_and_nothing_else_does() -> None:
     assert torch.equal(dead_leaves(3, 3, 16, rng(1)), first)
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(dead_leaves(3, 3, 16, rng(2)), first)
+
+
+def test_how_many_are_painted_at_once_changes_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = dead_leaves(7, 3, 16, rng())
+    monkeypatch.setattr(module, "CHUNK", 3)
+    assert torch.equal(dead_leaves(7, 3, 16, rng()), wanted)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
