@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from formatting import count, markdown, percent, quoted
-from rows import ECI, EI, SHOTS, TRAINING_FREE, UNDER_OTHER_RULES, Group
+from rows import EQUAL_BUDGETS, SHOTS, TRAINING_FREE, UNDER_OTHER_RULES, Group
 from scored import ICFIL, PLAIN, Scored, mean, paired, verdict
 
 WORDS = ("above", "not told apart from", "below")
@@ -118,28 +118,42 @@ def left_out(by_shot: Mapping[int, Found], episodes: int) -> str:
     return f"Not comparable, since scored on fewer than {episodes:,} episodes: {', '.join(said)}." if said else ""
 
 
-def ei_eci_lines(by_shot: Mapping[int, Found]) -> Iterator[list[str]]:
-    """Yield a line for each shot; both were scored in all of them.
+def equal_budgets(by_shot: Mapping[int, Found]) -> list[tuple[int, Scored, Scored]]:
+    """Return EI and ECI of each shot and budget for which both have results, with the shot.
 
     Raises:
         ValueError: they had different numbers of updates.
     """
-    for shot, found in by_shot.items():
-        ei, eci = found[EI], found[ECI]
-        updates = [(scored.summary or {}).get("updates") for scored in (ei, eci)]
+    there = [
+        (shot, found[ei], found[eci])
+        for shot, found in by_shot.items()
+        for ei, eci in EQUAL_BUDGETS
+        if ei in found and eci in found
+    ]
+    for shot, *both in there:
+        updates = [updates_of(scored) for scored in both]
         if updates[0] != updates[1]:
             raise ValueError(
                 f"Expected EI and ECI to have had the same updates, but {shot}-shot had {updates}; fit one again."
             )
-        minutes = [count((scored.summary or {}).get("minutes")) for scored in (ei, eci)]
-        with_icfil = paired(eci, ei, ICFIL, ICFIL)._asdict() if ICFIL in ei.accuracies.keys() & eci.accuracies else None
-        yield [str(shot), count(updates[0]), *minutes, percent(paired(eci, ei)._asdict()), percent(with_icfil)]
+    return there
 
 
-def ei_eci_sentence(shot: int, found: Found) -> str:
+def updates_of(scored: Scored) -> int | None:
+    """Return the updates of a row's fit, None where they were not recorded."""
+    return (scored.summary or {}).get("updates")
+
+
+def ei_eci_line(shot: int, ei: Scored, eci: Scored) -> list[str]:
+    """Return a line of the table of EI and ECI."""
+    minutes = [count((scored.summary or {}).get("minutes")) for scored in (ei, eci)]
+    with_icfil = paired(eci, ei, ICFIL, ICFIL)._asdict() if ICFIL in ei.accuracies.keys() & eci.accuracies else None
+    return [str(shot), count(updates_of(ei)), *minutes, percent(paired(eci, ei)._asdict()), percent(with_icfil)]
+
+
+def ei_eci_sentence(shot: int, ei: Scored, eci: Scored) -> str:
     """Say whether the curriculum helped."""
-    word = verdict(paired(found[ECI], found[EI]))
-    return f"{shot}-shot: '{found[ECI].title}' is {word} '{found[EI].title}', both without ICFIL."
+    return f"{shot}-shot: '{eci.title}' is {verdict(paired(eci, ei))} '{ei.title}', both without ICFIL."
 
 
 def bullets(sentences: Iterable[str]) -> str:
@@ -159,7 +173,7 @@ def comparisons(rows: Mapping[int, Found], episodes: int) -> list[str]:
     """
     compared = {shot: whole(found, episodes) for shot, found in rows.items()}
     best = {shot: best_baselines(found) for shot, found in rows.items()}
-    both = {shot: found for shot, found in compared.items() if EI in found and ECI in found}
+    both = equal_budgets(compared)
     parts = [
         f"### Paired differences from the best training-free baselines, on the same {episodes:,} episodes",
         "The best training-free baselines, by their means on these episodes:",
@@ -169,7 +183,7 @@ def comparisons(rows: Mapping[int, Found], episodes: int) -> list[str]:
         "By these intervals:",
         bullets(sentence for shot, found in compared.items() for sentence in verdicts(shot, found, best[shot])),
         "### EI against ECI, at equal budget",
-        markdown(EI_ECI, ei_eci_lines(both)),
-        bullets(ei_eci_sentence(shot, found) for shot, found in both.items()),
+        markdown(EI_ECI, [ei_eci_line(*each) for each in both]),
+        bullets(ei_eci_sentence(*each) for each in both),
     ]
     return [part for part in parts if part]

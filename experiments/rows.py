@@ -122,12 +122,21 @@ def learnt(
     return Row(name, title, group, fits=fit_a_shot(name, title, configs, flags))
 
 
+def two_heads(name: str, title: str, group: Group, fits: dict[int, Fit]) -> tuple[Row, Row]:
+    """Return the rows of a student: nearest centroid on its logits, and logistic regression on them."""
+    return (
+        Row(name, f"{title}: logits + {CENTROID} (cosine)", group, fits=fits),
+        Row(f"{name}_logistic", f"{title}: logits + logistic", group, flags=LOGISTIC, fits=fits),
+    )
+
+
 def real(name: str, title: str) -> Row:
     """Return a row that is trained on the real images; its configuration, which has its name, is for 1 shot."""
     return learnt(name, title, Group.CEILING, configs=dict.fromkeys(SHOTS, (f"baselines/{name}.yaml",)))
 
 
 SMALL = {1: "cifar_fs_small.yaml", 5: "cifar_fs_small_5shot.yaml"}
+LONG = ("--trainer.max_steps", "3000", "--data.updates_per_epoch", "300")
 NO_ICFIL = ("--evaluation.calibration.enabled", "false")
 LEARNER = "--model.learner"
 CENTROID = "nearest centroid"
@@ -147,18 +156,21 @@ STUDENT_OF_LEAVES = one_fit(
         *("--model.objective.init_args.mirror", "false"),
     ),
 )
-# Eight times the teachers, so each judgement is used four times as often.
+LONG_STUDENT = one_fit(
+    "distill_long",
+    "distillation, 10,000 updates",
+    DISTILL,
+    (
+        *("--trainer.max_steps", "10000", "--data.updates_per_epoch", "1000"),
+        *("--model.objective.init_args.mirror", "false", "--model.data_step_every", "10"),
+    ),
+)
 HUNDRED_TEACHERS = ("--data.pool", "pools/cifar_fs_100")
 STUDENT_OF_HUNDRED = one_fit(
     "distill_100",
     "distillation, 100 teachers",
     DISTILL,
-    (
-        *HUNDRED_TEACHERS,
-        *(f"{LEARNER}.init_args.outputs", "500"),
-        *("--model.objective.init_args.procedural", "1.0", "--synthesis.initial_steps", "0"),
-        *("--model.objective.init_args.mirror", "false", "--model.objective.init_args.reuse", "16"),
-    ),
+    (*HUNDRED_TEACHERS, f"{LEARNER}.init_args.outputs", "500", "--model.objective.init_args.mirror", "false"),
 )
 
 ROWS = (
@@ -180,6 +192,8 @@ ROWS = (
     training_free("pool_logits_logistic", "all{teachers} teachers' logits + logistic regression", Group.WHOLE_POOL),
     learnt("ei", "EI + MAML", Group.PURER, ("--model.curriculum.enabled", "false")),
     learnt("eci", "ECI + MAML (PURER)", Group.PURER),
+    learnt("ei_long", "EI + MAML, five times the updates", Group.PURER, ("--model.curriculum.enabled", "false", *LONG)),
+    learnt("eci_long", "ECI + MAML (PURER), five times the updates", Group.PURER, LONG),
     learnt("fomaml", "ECI + first-order MAML", Group.LEARNERS, (f"{LEARNER}.init_args.first_order", "true")),
     learnt("anil", "ECI + ANIL", Group.LEARNERS, (f"{LEARNER}.init_args.adapted", "head")),
     learnt("protonet", "ECI + ProtoNet", Group.LEARNERS, (LEARNER, "purer_lightning.learners.ProtoNet")),
@@ -187,22 +201,9 @@ ROWS = (
     Row("distill", f"student's logits + {CENTROID} (cosine)", Group.OURS, fits=STUDENT),
     Row("distill_features", f"student's features + {CENTROID} (cosine)", Group.OURS, flags=FEATURES, fits=STUDENT),
     Row("distill_logistic", "student's logits + logistic regression", Group.OURS, flags=LOGISTIC, fits=STUDENT),
-    Row("distill_leaves", f"student of dead leaves alone: logits + {CENTROID}", Group.OURS, fits=STUDENT_OF_LEAVES),
-    Row(
-        "distill_leaves_logistic",
-        "student of dead leaves alone: logits + logistic",
-        Group.OURS,
-        flags=LOGISTIC,
-        fits=STUDENT_OF_LEAVES,
-    ),
-    Row("distill_wide", f"student of 64 filters: logits + {CENTROID} (cosine)", Group.OURS, fits=WIDE_STUDENT),
-    Row(
-        "distill_wide_logistic",
-        "student of 64 filters: logits + logistic",
-        Group.OURS,
-        flags=LOGISTIC,
-        fits=WIDE_STUDENT,
-    ),
+    *two_heads("distill_long", "student of 10,000 updates", Group.OURS, LONG_STUDENT),
+    *two_heads("distill_leaves", "student of dead leaves alone", Group.OURS, STUDENT_OF_LEAVES),
+    *two_heads("distill_wide", "student of 64 filters", Group.OURS, WIDE_STUDENT),
     Row(
         "pool_100_logits_centroid",
         f"all{{teachers}} teachers' logits + {CENTROID} (cosine)",
@@ -210,23 +211,12 @@ ROWS = (
         ("baselines/pool_logits_centroid.yaml",),
         (*HUNDRED_TEACHERS, f"{LEARNER}.init_args.pool", "pools/cifar_fs_100"),
     ),
-    Row(
-        "distill_100",
-        f"student of 100 teachers: logits + {CENTROID} (cosine)",
-        Group.HUNDRED,
-        fits=STUDENT_OF_HUNDRED,
-    ),
-    Row(
-        "distill_100_logistic",
-        "student of 100 teachers: logits + logistic",
-        Group.HUNDRED,
-        flags=LOGISTIC,
-        fits=STUDENT_OF_HUNDRED,
-    ),
+    *two_heads("distill_100", "student of 100 teachers", Group.HUNDRED, STUDENT_OF_HUNDRED),
     real("real_maml", "MAML on the real images"),
     real("real_protonet", "ProtoNet on the real images"),
 )
-EI, ECI = "ei", "eci"  # compared with each other at equal budget
+EI, ECI = "ei", "eci"
+EQUAL_BUDGETS = ((EI, ECI), ("ei_long", "eci_long"))  # compared with each other
 
 
 def repeated(row: Row, seed: int) -> Row:
