@@ -43,11 +43,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     "inverted_100_of_60": INVERTED | {f"{OBJECTIVE}.procedural": "0.0", "--data.images_per_class": "60"},
     "constant_rate": NO_MIRROR | {"--model.meta_schedule": "constant", "--model.meta_lr": "0.003"},
     "reuse_16": NO_MIRROR | {f"{OBJECTIVE}.reuse": "16"},
-    "reuse_1": NO_MIRROR | {f"{OBJECTIVE}.reuse": "1"},
     "fresh": FRESH,
     "fresh_rate_0.03": FRESH | {"--model.meta_lr": "0.03"},
-    "fresh_batch_128": FRESH
-    | {f"{OBJECTIVE}.batch_size": "128", "--trainer.max_steps": "1200", "--data.updates_per_epoch": "1200"},
     "updates_1800": {"--trainer.max_steps": "1800"},
     "width_64": {"--model.learner.init_args.arguments": '{"width": 64}'},
 }

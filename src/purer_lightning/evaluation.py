@@ -182,8 +182,9 @@ class IcfilEvaluation(LightningModule):
         if ids.tolist() != list(range(wanted)):
             raise PurerError(
                 f"Expected the episodes 0 to {wanted - 1} to be scored, each once, but {len(ids)} were, with ids "
-                f"{int(ids.min())} to {int(ids.max())}; leave trainer.use_distributed_sampler false, since the data "
-                "module shares the episodes out itself."
+                f"{int(ids.min())} to {int(ids.max())}; lower data.test_episodes or data.validation_episodes in place "
+                "of trainer.limit_test_batches or trainer.limit_val_batches, and leave trainer.use_distributed_sampler "
+                "false, since the data module shares the episodes out itself."
             )
 
     def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:

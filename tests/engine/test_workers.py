@@ -90,6 +90,17 @@ def test_one_thread_holds_within_its_block_even_if_that_fails() -> None:
     assert torch.get_num_threads() == 2
 
 
+def test_a_block_that_is_left_late_gives_back_no_more_than_the_block_around_it_did() -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(KeyboardInterrupt), one_thread():
+        kept = side_by_side(str, [1, 2], torch.zeros(1))
+        next(kept)
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == 2
+    kept.close()  # type: ignore[attr-defined]
+    assert torch.get_num_threads() == 2
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_first_failing_items_sentence_is_heard_and_the_threads_are_given_back(threads: int) -> None:
     torch.set_num_threads(threads)

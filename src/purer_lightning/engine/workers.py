@@ -19,8 +19,14 @@ def one_thread() -> Iterator[None]:
 
     For what is small, too: a second thread that has had a share of it waits for the next one, and while it does so it
     takes a core from whoever works.
+
+    Where there is one thread already, nothing is set, at the end neither: a generator that has such a block in it may
+    be closed long after the block around it, as after Ctrl-C in a notebook.
     """
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield
