@@ -156,6 +156,9 @@ STUDENT_OF_LEAVES = one_fit(
         *("--model.objective.init_args.mirror", "false"),
     ),
 )
+JOINT = one_fit(
+    "joint", "joint training", DISTILL, ("--model.objective", "purer_lightning.objectives.Joint", *FEATURES)
+)
 LONG_STUDENT = one_fit(
     "distill_long",
     "distillation, 10,000 updates",
@@ -198,6 +201,7 @@ ROWS = (
     learnt("anil", "ECI + ANIL", Group.LEARNERS, (f"{LEARNER}.init_args.adapted", "head")),
     learnt("protonet", "ECI + ProtoNet", Group.LEARNERS, (LEARNER, "purer_lightning.learners.ProtoNet")),
     learnt("r2d2", "ECI + ridge head (R2D2)", Group.LEARNERS, (LEARNER, "purer_lightning.learners.R2D2")),
+    Row("joint", f"EI + joint training: features + {CENTROID} (cosine)", Group.LEARNERS, fits=JOINT),
     Row("distill", f"student's logits + {CENTROID} (cosine)", Group.OURS, fits=STUDENT),
     Row("distill_features", f"student's features + {CENTROID} (cosine)", Group.OURS, flags=FEATURES, fits=STUDENT),
     Row("distill_logistic", "student's logits + logistic regression", Group.OURS, flags=LOGISTIC, fits=STUDENT),
