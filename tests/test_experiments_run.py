@@ -19,8 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scr
 
 from rows import EPISODES, ROWS, SHOTS, Group, Row, fit_a_shot, one_fit
 from run import Job, Runner, chosen_rows, code_state, run_all
-from sweep_curriculum import ECI
 from sweep_distillation import DISTILLATION
+from sweep_purer import PURER as PURER_SWEEP
 from sweeping import Sweep, run_sweep
 
 # Stands in for `purer`: notes what it is called with, and leaves the files that the runner asks for.
@@ -189,7 +189,7 @@ def test_every_row_names_configurations_and_flags_that_are_read_and_the_same_epi
 
 
 def test_every_setting_of_a_sweep_is_read_and_keeps_its_last_weights(parser: LightningArgumentParser) -> None:
-    for sweep in (DISTILLATION, ECI):
+    for sweep in (DISTILLATION, PURER_SWEEP):
         for name in sweep.settings:
             fit = sweep.fit(name)
             read = parser.parse_args(resolve_configs(["fit", *fit.words()])).fit
