@@ -47,6 +47,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     "ei_rate_0.5": EI | {f"{LEARNER}.inner_lr": "0.5"},
     "ei_5_steps": EI | {f"{LEARNER}.inner_steps": "5"},
     "eci_rate_0.1": {f"{LEARNER}.inner_lr": "0.1"},
+    "before_ei_rate_0.1": BEFORE | EI | {f"{LEARNER}.inner_lr": "0.1"},
+    "before_eci_rate_0.1": BEFORE | {f"{LEARNER}.inner_lr": "0.1"},
     "anil": ANIL,
     "anil_rate_0.1": ANIL | {f"{LEARNER}.inner_lr": "0.1"},
     "anil_rate_1": ANIL | {f"{LEARNER}.inner_lr": "1.0"},
