@@ -1,6 +1,6 @@
 """The real CIFAR-FS experiments, from the archive to result files. `make real` calls it, and then `make tables`.
 
-.venv/bin/python experiments/run.py --source ../shared/data/cifar100.zip [--only NAME ...]
+.venv/bin/python experiments/run.py --source ../shared/data/cifar100.zip [--only NAME ...] [--shots 1]
 
 What is there already is not done again, so an interrupted run goes on where it was. Two jobs at a time, one thread
 each: on small convolutions that is faster than one job with two threads.
@@ -199,13 +199,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help=f"of {', '.join(row.name for row in ROWS)}; NAME_seed1, ..."
     )
+    parser.add_argument("--shots", nargs="+", type=int, choices=SHOTS, default=SHOTS, help="of the tests; all")
     given = parser.parse_args(words)
     try:
         rows, runner = chosen_rows(given.only), Runner(ROOT, command())
         runner.call(["data", "prepare", "cifar_fs", "--source", str(Path(given.source).resolve()), "--root", "data"])
         for config in dict.fromkeys(row.pool_config for row in rows):
             runner.call(["pretrain", "--config", config])
-        run_all(runner.jobs(rows))
+        run_all(runner.jobs(rows, given.shots))
     except PurerError as error:
         sys.exit(f"experiments/run.py: {error}")
 
