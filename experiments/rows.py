@@ -140,6 +140,7 @@ NO_ICFIL = ("--evaluation.calibration.enabled", "false")
 LEARNER = "--model.learner"
 RATE = (f"{LEARNER}.init_args.inner_lr", "0.1")  # ten times the published one; chosen on meta-val: purer_sweep.md
 LONG = ("--trainer.max_steps", "3000", "--data.updates_per_epoch", "300", *RATE)
+ANIL = (f"{LEARNER}.init_args.adapted", "head")
 CENTROID = "nearest centroid"
 FEATURES = (f"{LEARNER}.init_args.representation", "features")
 LOGISTIC = (f"{LEARNER}.init_args.head", "logistic", f"{LEARNER}.init_args.regularisation", "0.1")
@@ -199,7 +200,8 @@ ROWS = (
     learnt("ei_long", "EI + MAML of inner rate 0.1", Group.PURER, ("--model.curriculum.enabled", "false", *LONG)),
     learnt("eci_long", "ECI + MAML of inner rate 0.1", Group.PURER, LONG),
     learnt("fomaml", "ECI + first-order MAML", Group.LEARNERS, (f"{LEARNER}.init_args.first_order", "true")),
-    learnt("anil", "ECI + ANIL of inner rate 0.1", Group.LEARNERS, (f"{LEARNER}.init_args.adapted", "head", *RATE)),
+    learnt("anil", "ECI + ANIL", Group.LEARNERS, ANIL),
+    learnt("anil_rate", "ECI + ANIL of inner rate 0.1", Group.LEARNERS, (*ANIL, *RATE)),
     learnt("protonet", "ECI + ProtoNet", Group.LEARNERS, (LEARNER, "purer_lightning.learners.ProtoNet")),
     learnt("r2d2", "ECI + ridge head (R2D2)", Group.LEARNERS, (LEARNER, "purer_lightning.learners.R2D2")),
     Row("joint", f"EI + joint training: features + {CENTROID} (cosine)", Group.LEARNERS, fits=JOINT),
