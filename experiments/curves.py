@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from rows import ROWS, SHOTS, Fit
+from rows import ROWS, SHOTS, Fit, Group
 
 from purer_lightning.files import replacing
 from purer_lightning.running.names import TIMES
@@ -22,6 +22,7 @@ from purer_lightning.running.names import TIMES
 INK = "#787878"
 COLOURS = ("#0077bb", "#d55e00", "#009070", "#c0609a", "#8a7a00")
 STYLES = ("-", "--", ":")
+DRAWN = (Group.PURER, Group.OURS)
 
 
 class Curve(NamedTuple):
@@ -78,9 +79,9 @@ def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve], look: Mapping[st
     axes.legend(loc="upper center", bbox_to_anchor=below, ncols=2, frameon=False, labelcolor=INK, fontsize=8)
 
 
-def all_fits() -> list[Fit]:
-    """Return the fits of all rows, each once."""
-    return list(dict.fromkeys(fit for row in ROWS for fit in row.fits.values()))
+def drawn_fits() -> list[Fit]:
+    """Return the fits of PURER and of ours, each once: more curves than these could not be told apart."""
+    return list(dict.fromkeys(fit for row in ROWS if row.group in DRAWN for fit in row.fits.values()))
 
 
 def draw(results: Path, picture: Path, fits: Sequence[Fit] | None = None) -> bool:
@@ -89,12 +90,12 @@ def draw(results: Path, picture: Path, fits: Sequence[Fit] | None = None) -> boo
     Args:
         results: holds a folder for each fit.
         picture: the file.
-        fits: by default those of all rows.
+        fits: by default those of PURER and of ours.
 
     Returns:
         Whether there was anything to draw; nothing is written otherwise.
     """
-    panels = curves(results, all_fits() if fits is None else fits)
+    panels = curves(results, drawn_fits() if fits is None else fits)
     if not panels:
         return False
     look = looks(panels.values())

@@ -196,6 +196,13 @@ def test_a_method_looks_the_same_in_every_panel_and_unlike_any_other() -> None:
     assert len(set(look.values())) == len(titles)
 
 
+def test_every_fit_that_is_drawn_has_a_look_of_its_own() -> None:
+    titles = {fit.title for fit in curves.drawn_fits()}
+    look = curves.looks([[curves.Curve(title, [], []) for title in titles]])
+    assert len(titles) > len(curves.COLOURS)
+    assert len(set(look.values())) == len(titles)
+
+
 def test_equal_times_make_an_equal_picture_without_a_date(tmp_path: Path) -> None:
     write_times(tmp_path, [0.25, 0.5])
     files = [tmp_path / "one.svg", tmp_path / "other.svg"]
