@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from formatting import markdown, percent
-from run import code_state
 
+from formatting import markdown, percent
 from purer_lightning import load
 from purer_lightning.cli import main
 from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.examples import write_examples
 from purer_lightning.metrics import interval
 from purer_lightning.running.names import PREDICTIONS
+from run import code_state
 
 QUERY = 100  # pictures a class, of 5 classes with 5 support pictures each
 

@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from formatting import markdown, percent
-from run import code_state
 from torch import Tensor
 from torch.nn import functional as F
 
+from formatting import markdown, percent
 from purer_lightning.adaptation import meta_model
 from purer_lightning.adaptation.classifier import AdaptedClassifier
 from purer_lightning.adaptation.meta_model import MetaModel, load
@@ -24,6 +23,7 @@ from purer_lightning.metrics import interval
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator
+from run import code_state
 
 QUERY = 15
 UNEQUAL = (1, 2, 5, 10, 20)  # support pictures of the five classes

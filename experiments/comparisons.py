@@ -8,7 +8,7 @@ from rows import EQUAL_BUDGETS, SHOTS, TRAINING_FREE, UNDER_OTHER_RULES, Group
 from scored import ICFIL, PLAIN, Scored, mean, paired, verdict
 
 WORDS = ("above", "not told apart from", "below")
-EI_ECI = ["shot", "updates each", "minutes, EI", "minutes, ECI", "ECI - EI", "ECI - EI, both + ICFIL"]
+EI_ECI = ["method", "shot", "updates each", "minutes, EI", "minutes, ECI", "ECI - EI", "ECI - EI, both + ICFIL"]
 
 Found = Mapping[str, Scored]  # by the row's name, of one shot
 
@@ -131,24 +131,27 @@ def equal_budgets(by_shot: Mapping[int, Found]) -> list[tuple[int, Scored, Score
         if ei in found and eci in found
     ]
     for shot, *both in there:
-        updates = [updates_of(scored) for scored in both]
+        updates = [scored.of_fit("updates") for scored in both]
         if updates[0] != updates[1]:
             raise ValueError(
-                f"Expected EI and ECI to have had the same updates, but {shot}-shot had {updates}; fit one again."
+                f"Expected {quoted(scored.title for scored in both)} to have had the same updates, but {shot}-shot had "
+                f"{updates}; fit one again."
             )
     return there
 
 
-def updates_of(scored: Scored) -> int | None:
-    """Return the updates of a row's fit, None where they were not recorded."""
-    return (scored.summary or {}).get("updates")
-
-
 def ei_eci_line(shot: int, ei: Scored, eci: Scored) -> list[str]:
     """Return a line of the table of EI and ECI."""
-    minutes = [count((scored.summary or {}).get("minutes")) for scored in (ei, eci)]
+    minutes = [count(scored.of_fit("minutes")) for scored in (ei, eci)]
     with_icfil = paired(eci, ei, ICFIL, ICFIL)._asdict() if ICFIL in ei.accuracies.keys() & eci.accuracies else None
-    return [str(shot), count(updates_of(ei)), *minutes, percent(paired(eci, ei)._asdict()), percent(with_icfil)]
+    return [
+        eci.title,
+        str(shot),
+        count(ei.of_fit("updates")),
+        *minutes,
+        percent(paired(eci, ei)._asdict()),
+        percent(with_icfil),
+    ]
 
 
 def ei_eci_sentence(shot: int, ei: Scored, eci: Scored) -> str:

@@ -12,10 +12,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from rows import ROWS, SHOTS, Fit, Group
 
 from purer_lightning.files import replacing
 from purer_lightning.running.names import TIMES
+from rows import ROWS, SHOTS, Fit, Group
 
 # The background is that of the page. Each colour has a contrast of at least 3 on white and on the near-black of dark
 # pages (WCAG 2, 1.4.11, for graphics); text and axes have 4.

@@ -13,13 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from formatting import markdown, percent
-from run import code_state
 from torch import Tensor
 
+from formatting import markdown, percent
 from purer_lightning.cli import main
 from purer_lightning.metrics import interval
 from purer_lightning.running.names import EPISODES
+from run import code_state
 
 WHOLE, HALF = "32-true", "bf16-mixed"
 

@@ -19,10 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rows import REPEATS, ROWS, SHOTS, Fit, Row
-
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.running.names import COMMIT, CONFIG, METRICS, OF_FIT, RESULTS, SUMMARY, TIMES
+from rows import REPEATS, ROWS, SHOTS, Fit, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_A_TIME = 2

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rows import Row
 
 from purer_lightning.metrics import Interval, interval
 from purer_lightning.running.names import COMMIT, EPISODES, OF_FIT, RESULTS, SUMMARY
+from rows import Row
 
 PLAIN, ICFIL = "plain", "icfil"
 # Results may be compared episode by episode where all of these agree.
@@ -40,6 +40,10 @@ class Scored(NamedTuple):
     def at(self, episodes: int) -> dict[str, Any]:
         """Return the intervals of the first so many episodes by method; nothing where they were not reported."""
         return next((found for found in self.result["results"] if found["episodes"] == episodes), {})
+
+    def of_fit(self, name: str) -> Any:
+        """Return a value of the fit's summary; None where there is none."""
+        return (self.summary or {}).get(name)
 
 
 def read_row(results: Path, row: Row, shot: int) -> Scored | None:

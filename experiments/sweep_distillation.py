@@ -1,13 +1,11 @@
-"""Sweeps what distillation depends on, on meta-val. An hour or two; goes on where it stopped.
+"""Sweeps what distillation depends on, on meta-val. Several hours; goes on where it stopped.
 
 .venv/bin/python experiments/sweep_distillation.py [NAME ...]
 
 A new setting is one line of SETTINGS.
 """
 
-import sys
-
-from sweeping import Sweep, run_sweep
+from sweeping import Sweep, main
 
 OBJECTIVE = "--model.objective.init_args"
 # Around these, which are short: the order of settings is what is asked, not how far each one gets.
@@ -58,4 +56,4 @@ DISTILLATION = Sweep(
 )
 
 if __name__ == "__main__":
-    run_sweep(DISTILLATION, sys.argv[1:])
+    main(DISTILLATION)

@@ -10,10 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from run import code_state
-
 from purer_lightning.cli import main
 from purer_lightning.running.names import RESULTS
+from run import code_state
 
 # The settings are stated whole, so that a later default changes no table.
 CENTRE: dict[str, float] = {

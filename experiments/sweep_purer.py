@@ -5,14 +5,12 @@
 A new setting is one line of SETTINGS.
 """
 
-import sys
-
 from rows import NO_ICFIL
-from sweeping import Sweep, run_sweep
+from sweeping import Sweep, main
 
 CURRICULUM = "--model.curriculum"
 LEARNER = "--model.learner.init_args"
-# ECI as in the results table; stated whole, so that a later default changes no line.
+# ECI as in the results table; what the settings vary is stated, so that a later default changes no line.
 CENTRE = {
     f"{CURRICULUM}.enabled": "true",
     f"{CURRICULUM}.warm_up": "200",
@@ -23,6 +21,7 @@ CENTRE = {
     "--synthesis.initial_steps": "0",
     f"{LEARNER}.inner_lr": "0.01",
     f"{LEARNER}.inner_steps": "1",
+    f"{LEARNER}.adapted": "all",
     "--trainer.max_steps": "600",
     "--data.updates_per_epoch": "600",
 }
@@ -65,4 +64,4 @@ PURER = Sweep(
 )
 
 if __name__ == "__main__":
-    run_sweep(PURER, sys.argv[1:])
+    main(PURER)

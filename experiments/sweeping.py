@@ -1,23 +1,24 @@
-"""What the sweeps on meta-val have in common: settings around a centre, a fit and a score for each, a page of them.
+"""What the sweeps of fits have in common: settings around a centre, a fit and a score on meta-val for each, a page.
 
 A sweep is declared in a file of its own, sweep_NAME.py, as one `Sweep`. Its figures lie in NAME_sweep.json, and
 NAME_sweep.md is written from them. What stands there is not measured again: remove it there, and its folder in runs,
-to have it made anew.
+to have it made anew. Several processes may share a sweep if each is given settings of its own.
 """
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import SHOTS, Fit, one_fit
-from run import ROOT, Runner, command
-
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.files import replacing
 from purer_lightning.running.names import COMMIT, RESULTS, SUMMARY
+from rows import SHOTS, Fit, one_fit
+from run import ROOT, Runner, command
+from scored import commits
 
 EPISODES = 600  # of meta-val, for every setting
 Record = Mapping[str, Any]  # of one setting: what `measured` returns
@@ -48,16 +49,21 @@ class Sweep:
     shots: tuple[int, ...] = SHOTS
     scoring: tuple[str, ...] = ()
 
-    def fit(self, name: str) -> Fit:
-        """Return the fit of one setting.
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Return these settings, all for none.
 
         Raises:
             PurerError: there is no such setting.
         """
-        if name not in self.settings:
-            raise PurerError(
-                f"There is no setting '{name}', only {', '.join(self.settings)}.{nearest(name, self.settings)}"
-            )
+        for name in names:
+            if name not in self.settings:
+                raise PurerError(
+                    f"There is no setting '{name}', only {', '.join(self.settings)}.{nearest(name, self.settings)}"
+                )
+        return list(names or self.settings)
+
+    def fit(self, name: str) -> Fit:
+        """Return the fit of one setting."""
         flags = [word for pair in {**self.centre, **self.settings[name]}.items() for word in pair]
         return one_fit(f"{self.name}_sweep_{name}", name, [self.config], flags)[SHOTS[0]]
 
@@ -67,34 +73,43 @@ def measured(runner: Runner, sweep: Sweep, name: str) -> Record:
 
     Returns:
         ``shots``: mean and half the interval of the accuracy, 0 to 1, by number of shots; ``minutes`` of the fit;
-        ``commit``.
+        ``commit``, or commits where it was resumed under another.
     """
     fit = sweep.fit(name)
     folder = runner.root / "runs" / fit.name
     runner.train(fit)
     shots = {}
     for shot in sweep.shots:
-        words = ["--data.shot", str(shot), "--data.validation_episodes", str(EPISODES), "--seed_everything", "0"]
-        checkpoint = ["--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"]
-        run = ["--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"]
-        runner.call(["validate", *fit.words(), *sweep.scoring, *words, *checkpoint, *run])
-        found = json.loads((folder / f"{shot}shot" / "validate" / RESULTS).read_text())["results"][-1]["plain"]
+        results = folder / f"{shot}shot" / "validate" / RESULTS
+        if not results.exists():
+            runner.call(["validate", *scoring_words(sweep, fit, shot)])
+        found = json.loads(results.read_text())["results"][-1]["plain"]
         shots[str(shot)] = [found["mean"], found["ci95"]]
     minutes = json.loads((folder / SUMMARY).read_text())["minutes"]
-    return {"shots": shots, "minutes": minutes, "commit": (folder / COMMIT).read_text().split()[0]}
+    return {"shots": shots, "minutes": minutes, "commit": commits(folder / COMMIT)}
 
 
-def line(name: str, flags: Mapping[str, str], record: Record) -> str:
+def scoring_words(sweep: Sweep, fit: Fit, shot: int) -> list[str]:
+    """Return the words of a fit's ``purer validate``."""
+    return [
+        *(*fit.words(), *sweep.scoring, "--seed_everything", "0", "--data.shot", str(shot)),
+        *("--data.validation_episodes", str(EPISODES), "--ckpt_path", f"runs/{fit.name}/checkpoints/last.ckpt"),
+        *("--run", f"runs/{fit.name}/{shot}shot", "--trainer.enable_progress_bar", "false"),
+    ]
+
+
+def line(sweep: Sweep, name: str, record: Record) -> str:
     """Format one line of the table."""
-    shown = " | ".join(f"{100 * mean:.2f} ± {100 * ci95:.2f}" for mean, ci95 in record["shots"].values())
-    differs = shlex.join(f"{key.removeprefix('--')}={value}" for key, value in flags.items())
+    scores = [record["shots"][str(shot)] for shot in sweep.shots]
+    shown = " | ".join(f"{100 * mean:.2f} ± {100 * ci95:.2f}" for mean, ci95 in scores)
+    differs = shlex.join(f"{key.removeprefix('--')}={value}" for key, value in sweep.settings[name].items())
     return f"| {name} | {differs or '-'} | {shown} | {record['minutes']:.1f} | {record['commit']} |"
 
 
 def written(sweep: Sweep, records: Mapping[str, Record]) -> str:
     """Return the page, of the settings that have been measured."""
-    centre = " ".join(f"{key} {value}" for key, value in sweep.centre.items())
-    lines = [line(name, sweep.settings[name], records[name]) for name in sweep.settings if name in records]
+    centre = shlex.join(word for pair in sweep.centre.items() for word in pair)
+    lines = [line(sweep, name, records[name]) for name in sweep.settings if name in records]
     shots = " | ".join(f"{shot}-shot" for shot in sweep.shots)
     return "\n".join(
         [
@@ -121,14 +136,25 @@ def read_records(file: Path) -> dict[str, Record]:
     return found
 
 
-def run_sweep(sweep: Sweep, names: Sequence[str], runner: Runner | None = None) -> None:
-    """Measure those of these settings that have not been, all without a name, and write both files after each."""
-    runner = runner or Runner(ROOT, command())
+def run_sweep(sweep: Sweep, names: Sequence[str], runner: Runner) -> None:
+    """Measure those of these settings that have not been, all without a name, and write both files after each.
+
+    Raises:
+        PurerError: there is no such setting, or a command failed.
+    """
     file = runner.root / "experiments" / f"{sweep.name}_sweep.json"
-    for name in names or list(sweep.settings):
+    for name in sweep.chosen(names):
         record = read_records(file).get(name) or measured(runner, sweep, name)
         records = {**read_records(file), name: record}  # another process may have written in the meantime
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(records, indent=2) + "\n")
         with replacing(file.with_suffix(".md")) as temporary:
             temporary.write_text(written(sweep, records))
+
+
+def main(sweep: Sweep) -> None:
+    """Run a sweep of the settings that the command line names."""
+    try:
+        run_sweep(sweep, sys.argv[1:], Runner(ROOT, command()))
+    except PurerError as error:
+        sys.exit(f"experiments/sweep_{sweep.name}.py: {error}")

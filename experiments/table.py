@@ -5,16 +5,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from comparisons import comparisons
 from curves import draw
 from formatting import count, markdown, percent
+from purer_lightning.files import replacing
 from rows import EPISODES, ROWS, SHOTS, Group, Row
 from scored import ICFIL, PLAIN, Scored, read_row
 from seeds import seeds_table
-
-from purer_lightning.files import replacing
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- table: made by experiments/table.py -->", "<!-- end of table -->"
@@ -35,11 +33,6 @@ def each_shot(row: Row, rows: Rows, value: Callable[[Scored], str]) -> str:
     return " / ".join(found)
 
 
-def summary(scored: Scored, name: str) -> Any:
-    """Return a value of the fit's summary; None where there is none."""
-    return (scored.summary or {}).get(name)
-
-
 def accuracy_line(row: Row, rows: Rows, episodes: int) -> list[str]:
     """Return a line of the main table."""
     accuracies = [
@@ -54,8 +47,8 @@ def accuracy_line(row: Row, rows: Rows, episodes: int) -> list[str]:
         *accuracies,
         each_shot(row, rows, lambda scored: count(scored.result["meta_model"].get("parameters"))),
         each_shot(row, rows, lambda scored: count(scored.result["meta_model"].get("macs_per_query"))),
-        each_shot(row, rows, lambda scored: count(summary(scored, "updates"))),
-        each_shot(row, rows, lambda scored: count(summary(scored, "minutes"))),
+        each_shot(row, rows, lambda scored: count(scored.of_fit("updates"))),
+        each_shot(row, rows, lambda scored: count(scored.of_fit("minutes"))),
     ]
 
 
@@ -73,7 +66,7 @@ def accuracy_table(rows: Rows, episodes: int) -> str:
 def details_line(shot: int, scored: Scored, episodes: int) -> list[str]:
     """Return a line of the second table."""
     fewer = scored.at(FEWER)
-    memory = summary(scored, "peak_memory_gib")
+    memory = scored.of_fit("peak_memory_gib")
     return [
         scored.title,
         str(shot),

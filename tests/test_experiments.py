@@ -3,13 +3,10 @@
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scripts, not a package
 
 import curves
 import scored
@@ -134,15 +131,19 @@ def test_each_row_is_set_against_the_best_of_one_network_and_the_best_of_all(tmp
 
 
 def test_ei_and_eci_are_compared_at_equal_budget_or_not_at_all(tmp_path: Path) -> None:
-    for name, plain in (("ei", [0.3, 0.4, 0.5]), ("eci", [0.4, 0.5, 0.61])):
+    written = (("ei", [0.3, 0.4, 0.5]), ("eci", [0.4, 0.5, 0.61]), ("ei_long", [0.6] * 3), ("eci_long", [0.6] * 3))
+    for name, plain in written:
         folder = write_row(tmp_path, name, plain, icfil=[0.5, 0.5, 0.5])
         (folder / "summary.json").write_text(json.dumps(SUMMARY))
     report = table.report(tmp_path, episodes=3)
-    (line,) = cells(report.split("### EI against ECI")[1], "1")
-    assert line == ["1", "1,234", "10", "10", line[4], "0.00 ± 0.00"] and line[4].startswith("10.33 ±")
+    both = report.split("### EI against ECI")[1].split("###")[0]
+    (line,) = cells(both, "ECI + MAML (PURER)")
+    assert line == [*line[:1], "1", "1,234", "10", "10", line[5], "0.00 ± 0.00"] and line[5].startswith("10.33 ±")
+    (line,) = cells(both, "ECI + MAML of inner rate 0.1, 3,000 updates")
+    assert line[5] == "0.00 ± 0.00"
     assert "1-shot: 'ECI + MAML (PURER)' is above 'EI + MAML', both without ICFIL." in report
     (tmp_path / "ei_1shot" / "summary.json").write_text(json.dumps(SUMMARY | {"updates": 600}))
-    with pytest.raises(ValueError, match="the same updates"):
+    with pytest.raises(ValueError, match=r"'EI \+ MAML', 'ECI \+ MAML \(PURER\)' to have had the same updates"):
         table.report(tmp_path, episodes=3)
 
 

@@ -1,5 +1,6 @@
 """The runner of experiments/: what it calls, keeps and skips, and that a row can be made again from its YAML alone."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -10,35 +11,13 @@ from threading import Event
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from purer_lightning import trainer_cli
 from purer_lightning.bundled import resolve_configs
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))  # scripts, not a package
-
 from rows import EPISODES, ROWS, SHOTS, Group, Row, fit_a_shot, one_fit
 from run import Job, Runner, chosen_rows, code_state, run_all
-from sweep_distillation import DISTILLATION
-from sweep_purer import PURER as PURER_SWEEP
-from sweeping import Sweep, run_sweep
+from stand_in import calls, make_parser, make_runner
 
-# Stands in for `purer`: notes what it is called with, and leaves the files that the runner asks for.
-PURER = r"""#!/bin/bash
-echo "$OMP_NUM_THREADS $*" >> calls
-[[ -f failing && "$*" == *"$(cat failing)"* ]] && exit 3
-command=$1
-while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; shift; done
-if [ "$command" = fit ]; then
-  mkdir -p "$run/checkpoints"; cd "$run"
-  touch metrics.csv times.csv config.yaml checkpoints/{last,best}.ckpt
-  echo '{"minutes": 3.25}' > summary.json
-else
-  mkdir -p "$run/$command"
-  echo '{"results": [{"plain": {"mean": 0.1, "ci95": 0.1}}, {"plain": {"mean": 0.5, "ci95": 0.01}}]}' \
-    > "$run/$command/results.json"
-fi
-"""
 STUDENT = one_fit("student", "a student", ["demo.yaml"])
 TOY = (
     Row("free", "nothing trained", Group.ONE_NETWORK),
@@ -50,20 +29,12 @@ TOY = (
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    """A runner in an empty folder, with the stand-in for ``purer``."""
-    purer = tmp_path / "purer"
-    purer.write_text(PURER)
-    purer.chmod(0o755)
-    return Runner(tmp_path, str(purer))
+    return make_runner(tmp_path)
 
 
-def calls(runner: Runner) -> list[list[str]]:
-    """Return the words of the calls so far, and forget them; each ran with one thread."""
-    file = runner.root / "calls"
-    lines = [shlex.split(line) for line in file.read_text().splitlines()] if file.exists() else []
-    file.unlink(missing_ok=True)
-    assert all(line[0] == "1" for line in lines)
-    return [line[1:] for line in lines]
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> LightningArgumentParser:
+    return make_parser(monkeypatch)
 
 
 def test_each_fit_is_made_once_before_its_tests_and_its_files_are_kept(runner: Runner) -> None:
@@ -158,21 +129,6 @@ def test_names_of_rows_and_fits_are_unique() -> None:
     assert all(fit.name not in folders or row.folder(fit.shot) == fit.name for row in ROWS for fit in row.fits.values())
 
 
-@pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch) -> LightningArgumentParser:
-    """The parser of ``purer fit`` and ``purer test``: making it takes longer than all the rows."""
-    made = list[LightningArgumentParser]()
-
-    def keep(_: trainer_cli.PurerCLI, parser: LightningArgumentParser, __: object) -> None:
-        made.append(parser)
-        raise SystemExit
-
-    monkeypatch.setattr(trainer_cli.PurerCLI, "parse_arguments", keep)
-    with pytest.raises(SystemExit):
-        trainer_cli.run(["test"])
-    return made[0]
-
-
 def test_every_row_names_configurations_and_flags_that_are_read_and_the_same_episodes(
     parser: LightningArgumentParser,
 ) -> None:
@@ -188,38 +144,14 @@ def test_every_row_names_configurations_and_flags_that_are_read_and_the_same_epi
         assert read.checkpoint.monitor == "val/accuracy"
 
 
-def test_every_setting_of_a_sweep_is_read_and_keeps_its_last_weights(parser: LightningArgumentParser) -> None:
-    for sweep in (DISTILLATION, PURER_SWEEP):
-        for name in sweep.settings:
-            fit = sweep.fit(name)
-            read = parser.parse_args(resolve_configs(["fit", *fit.words()])).fit
-            assert read.trainer.max_steps % read.data.updates_per_epoch == 0, name
-
-
-def test_a_sweep_measures_each_setting_once_and_scores_it_on_the_episodes_of_seed_0(runner: Runner) -> None:
-    settings = {"centre": {}, "seed": {"--seed_everything": "1"}}
-    sweep = Sweep("toy", "A toy", "nothing", "demo.yaml", {"--a": "b"}, settings, shots=(5,), scoring=("--c", "d"))
-    (runner.root / "experiments").mkdir()
-    run_sweep(sweep, ["seed"], runner)
-    (fit, validate) = calls(runner)
-    assert fit[:7] == ["fit", "--config", "demo.yaml", "--a", "b", "--seed_everything", "1"]
-    assert {"--c", "d", "runs/toy_sweep_seed/checkpoints/last.ckpt"} < set(validate)
-    assert validate.index("0") > validate.index("1")  # the last one counts
-    run_sweep(sweep, [], runner)
-    assert [call[-3] for call in calls(runner)] == ["runs/toy_sweep_centre", "runs/toy_sweep_centre/5shot"]
-    page = (runner.root / "experiments/toy_sweep.md").read_text().splitlines()
-    assert [line for line in page if "3.2" in line] == [
-        "| centre | - | 50.00 ± 1.00 | 3.2 | unknown |",
-        "| seed | seed_everything=1 | 50.00 ± 1.00 | 3.2 | unknown |",
-    ]
-    with pytest.raises(PurerError, match=r"There is no setting 'centr', only centre, seed\. Did you mean 'centre'"):
-        run_sweep(sweep, ["centr"], runner)
-
-
 def test_results_and_pages_that_differ_do_not_make_the_code_another(tmp_path: Path) -> None:
+    # As though nothing were set up, and within no hook of another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
     def git(*words: str) -> None:
         author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(["git", *author, *words], cwd=tmp_path, env=environment, check=True, capture_output=True)
 
     (tmp_path / "experiments").mkdir()
     code, page = tmp_path / "experiments" / "a.py", tmp_path / "experiments" / "a.md"

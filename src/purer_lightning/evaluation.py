@@ -180,11 +180,11 @@ class IcfilEvaluation(LightningModule):
         limited = isinstance(limit, int) or limit < 1.0
         wanted = min(len(ids), total) if limited else total
         if ids.tolist() != list(range(wanted)):
+            lower = f"lower data.{'test' if stage == 'test' else 'validation'}_episodes in place of a limit on batches"
+            leave = "leave trainer.use_distributed_sampler false, since the data module shares the episodes out itself"
             raise PurerError(
                 f"Expected the episodes 0 to {wanted - 1} to be scored, each once, but {len(ids)} were, with ids "
-                f"{int(ids.min())} to {int(ids.max())}; lower data.test_episodes or data.validation_episodes in place "
-                "of trainer.limit_test_batches or trainer.limit_val_batches, and leave trainer.use_distributed_sampler "
-                "false, since the data module shares the episodes out itself."
+                f"{int(ids.min())} to {int(ids.max())}; {lower if limited else leave}."
             )
 
     def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 GO_ON = "go_on"
+HELD_AFTER = 8  # updates: more than a test waits for, fewer than the run has
 
 
 class ToldInATest(Callback):
@@ -29,10 +30,10 @@ class HeldInAFit(Callback):
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        """Wait before update 8, and those after it, two minutes at the most."""
+        """Wait after so many updates, two minutes at the most."""
         del pl_module, batch, batch_idx
         deadline = time.monotonic() + 120
-        while trainer.global_step >= 8 and not (Path(trainer.default_root_dir) / GO_ON).exists():
+        while trainer.global_step >= HELD_AFTER and not (Path(trainer.default_root_dir) / GO_ON).exists():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Nobody has made the file {GO_ON}.")
             time.sleep(0.05)

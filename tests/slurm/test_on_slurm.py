@@ -7,7 +7,11 @@ import pytest
 
 from slurm.cluster import Cluster, same_run, submit, told, wait_for_end, wait_for_update, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # more than the waits within a test, each of which ends in a sentence
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
 
 
 def test_a_job_of_two_tasks_that_is_told_its_time_is_over_comes_back_and_ends_with_the_bits_of_one_process(
@@ -76,9 +80,9 @@ def test_a_test_that_is_told_its_time_is_over_goes_on_and_leaves_no_checkpoint_o
 ) -> None:
     run = cluster.folder / "tested"
     checkpoint = str(alone / "checkpoints" / "best.ckpt")
-    told = ["--trainer.callbacks+", "slurm.telling.ToldInATest"]
+    callback = ["--trainer.callbacks+", "slurm.telling.ToldInATest"]
     tested = cluster.call(
-        "srun", "--ntasks=1", "purer", "test", *words, *told, "--run", str(run), "--ckpt_path", checkpoint
+        "srun", "--ntasks=1", "purer", "test", *words, *callback, "--run", str(run), "--ckpt_path", checkpoint
     )
     assert tested.returncode == 0, tested.stderr
     assert "purer: SIGUSR1: there is nothing to save, so this goes on." in tested.stderr
