@@ -27,9 +27,8 @@ CENTRE = {
 }
 EI = {f"{CURRICULUM}.enabled": "false"}
 ANIL = {f"{LEARNER}.adapted": "head"}
-# Cleaner images sooner: of the weights that distillation uses, and inverted before the first update.
-CLEAN = {"--model.inversion.feature": "1.0", "--model.image_lr": "0.1"}
-BEFORE = CLEAN | {"--synthesis.initial_steps": "200"}
+# Cleaner images: inverted before the first update, with the weights that distillation uses.
+BEFORE = {"--model.inversion.feature": "1.0", "--model.image_lr": "0.1", "--synthesis.initial_steps": "200"}
 SETTINGS: dict[str, dict[str, str]] = {
     "eci": {},
     "ei": EI,
@@ -37,8 +36,6 @@ SETTINGS: dict[str, dict[str, str]] = {
     "weight_0.1": {f"{CURRICULUM}.weight": "0.1"},
     "patience_20": {f"{CURRICULUM}.patience": "20"},
     "warm_up_400": {f"{CURRICULUM}.warm_up": "400"},
-    "clean_eci": CLEAN,
-    "clean_ei": CLEAN | EI,
     "before_eci": BEFORE,
     "before_eci_weight_1": BEFORE | {f"{CURRICULUM}.weight": "1.0"},
     "before_ei": BEFORE | EI,
@@ -48,7 +45,6 @@ SETTINGS: dict[str, dict[str, str]] = {
     "eci_rate_0.1": {f"{LEARNER}.inner_lr": "0.1"},
     "before_ei_rate_0.1": BEFORE | EI | {f"{LEARNER}.inner_lr": "0.1"},
     "before_eci_rate_0.1": BEFORE | {f"{LEARNER}.inner_lr": "0.1"},
-    "anil": ANIL,
     "anil_rate_0.1": ANIL | {f"{LEARNER}.inner_lr": "0.1"},
     "anil_rate_1": ANIL | {f"{LEARNER}.inner_lr": "1.0"},
 }
