@@ -1,6 +1,8 @@
-"""Sweeps ICFIL's free values on meta-val and prints the table that is kept in icfil_sweep.md.
+"""Sweeps ICFIL's free values on meta-val, and what as many further inner steps do without it.
 
-OMP_NUM_THREADS=1 .venv/bin/python experiments/sweep_icfil.py CHECKPOINT CONFIG [EPISODES] > experiments/icfil_sweep.md
+OMP_NUM_THREADS=1 .venv/bin/python experiments/sweep_icfil.py CHECKPOINT CONFIG [EPISODES [PART ...]]
+
+The parts are "values" and "steps", by default both. What they print is kept in icfil_sweep.md.
 """
 
 import contextlib
@@ -8,6 +10,7 @@ import json
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from purer_lightning.cli import main
@@ -41,33 +44,63 @@ SETTINGS: list[dict[str, float]] = [
 ]
 
 
-def measure(checkpoint: str, config: str, episodes: int, setting: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Return meta-val's intervals, without and with ICFIL, under one setting."""
-    flags = [word for name, value in setting.items() for word in (f"--evaluation.calibration.{name}", str(value))]
+# Of the inner loop, at test: those of the fit, and as many more as ICFIL's 5 and 20 steps add.
+INNER_STEPS = (1, 6, 21)
+
+
+def measure(
+    checkpoint: str, config: str, episodes: int, flags: Mapping[str, float | str]
+) -> dict[str, dict[str, float]]:
+    """Return meta-val's intervals by method, under these flags."""
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     with tempfile.TemporaryDirectory() as folder:
         command = ["validate", "--config", config, "--ckpt_path", checkpoint, "--run", folder]
         quiet = ["--trainer.enable_progress_bar", "false", "--data.validation_episodes", str(episodes)]
         with contextlib.redirect_stdout(sys.stderr):
-            main([*command, *quiet, *flags])
+            main([*command, *quiet, *words])
         results = json.loads((Path(folder) / "validate" / RESULTS).read_text())
     found: dict[str, dict[str, float]] = results["results"][-1]
     return found
 
 
-def sweep(checkpoint: str, config: str, episodes: int = 200) -> None:
-    """Print one line a setting, then the command and the commit that printed them."""
-    state = code_state()  # of the code that is loaded now, not of what it may be hours later
+def shown(found: Mapping[str, Mapping[str, float]], methods: Sequence[str]) -> str:
+    """Format a line's intervals, in %."""
+    return " | ".join(f"{100 * found[name]['mean']:.2f} ± {100 * found[name]['ci95']:.2f}" for name in methods)
+
+
+def sweep_values(checkpoint: str, config: str, episodes: int) -> None:
+    """Print a line for each setting of ICFIL."""
     centre = ", ".join(f"{name} {value:g}" for name, value in CENTRE.items())
     print(f"ICFIL on meta-val, {episodes} episodes, checkpoint of {config}, around {centre}.\n")
     print("| changed | plain | ICFIL | ICFIL - plain, paired |\n|---|---|---|---|")
     for setting in SETTINGS:
-        found = measure(checkpoint, config, episodes, CENTRE | setting)
-        cells = [found[name] for name in ("plain", "icfil", "icfil_minus_plain")]
-        shown = " | ".join(f"{100 * cell['mean']:.2f} ± {100 * cell['ci95']:.2f}" for cell in cells)
+        flags = {f"evaluation.calibration.{name}": value for name, value in (CENTRE | setting).items()}
+        found = measure(checkpoint, config, episodes, flags)
         changed = ", ".join(f"{name} {value:g}" for name, value in setting.items()) or "nothing"
-        print(f"| {changed} | {shown} |", flush=True)
-    print(f"\nPrinted by `OMP_NUM_THREADS=1 .venv/bin/python {shlex.join(sys.argv)}` at commit {state}.")
+        print(f"| {changed} | {shown(found, ('plain', 'icfil', 'icfil_minus_plain'))} |", flush=True)
+
+
+def sweep_steps(checkpoint: str, config: str, episodes: int) -> None:
+    """Print a line for each number of inner steps at test, without ICFIL."""
+    print(f"Inner steps at test without ICFIL, on meta-val, {episodes} episodes, checkpoint of {config}.\n")
+    print("| inner steps | inner rate | plain |\n|---|---|---|")
+    for rate in (0.01, 0.1):
+        for steps in INNER_STEPS:
+            flags = {"model.learner.init_args.inner_steps": steps, "model.learner.init_args.inner_lr": rate}
+            found = measure(checkpoint, config, episodes, flags | {"evaluation.calibration.enabled": "false"})
+            print(f"| {steps} | {rate:g} | {shown(found, ['plain'])} |", flush=True)
+
+
+PARTS = {"values": sweep_values, "steps": sweep_steps}
+
+
+def sweep(checkpoint: str, config: str, episodes: str = "400", *parts: str) -> None:
+    """Print the parts, each with the command and the commit that printed it."""
+    state = code_state()  # of the code that is loaded now, not of what it may be hours later
+    for part in parts or PARTS:
+        PARTS[part](checkpoint, config, int(episodes))
+        print(f"\nPrinted by `OMP_NUM_THREADS=1 .venv/bin/python {shlex.join(sys.argv)}` at commit {state}.\n")
 
 
 if __name__ == "__main__":
-    sweep(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
+    sweep(*sys.argv[1:])
