@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "inverted_40": INVERTED,
     "inverted_100": INVERTED | {f"{OBJECTIVE}.procedural": "0.0"},
     "inverted_100_bn_0.01": INVERTED | {f"{OBJECTIVE}.procedural": "0.0", "--model.inversion.feature": "0.01"},
+    "inverted_100_bn_10": INVERTED | {f"{OBJECTIVE}.procedural": "0.0", "--model.inversion.feature": "10.0"},
     "inverted_40_refreshed": INVERTED | {"--model.data_step_every": "10"},
     "inverted_40_curriculum": INVERTED
     | {"--model.curriculum": '{"enabled": true, "warm_up": 100, "patience": 20, "weight": 10}'},
