@@ -75,8 +75,13 @@ def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve], look: Mapping[st
         axes.spines[side].set_color(INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=INK, alpha=0.25, linewidth=0.5)
-    below = (0.5, -0.17)
-    axes.legend(loc="upper center", bbox_to_anchor=below, ncols=2, frameon=False, labelcolor=INK, fontsize=8)
+
+
+def draw_legend(figure: Figure) -> None:
+    """Name each curve once below both panels, in which those of one title look alike."""
+    handles = {str(curve.get_label()): curve for axes in figure.axes for curve in axes.get_lines()}
+    below = "outside lower center"
+    figure.legend(handles.values(), handles, loc=below, ncols=2, frameon=False, labelcolor=INK, fontsize=8)
 
 
 def drawn_fits() -> list[Fit]:
@@ -109,5 +114,6 @@ def draw(results: Path, picture: Path, fits: Sequence[Fit] | None = None) -> boo
             figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
             draw_panel(axes, shot, of_shot, look)
+        draw_legend(figure)
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
     return True
