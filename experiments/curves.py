@@ -80,8 +80,8 @@ def draw_panel(axes: Axes, shot: int, of_shot: Sequence[Curve], look: Mapping[st
 def draw_legend(figure: Figure) -> None:
     """Name each curve once below both panels, in which those of one title look alike."""
     handles = {str(curve.get_label()): curve for axes in figure.axes for curve in axes.get_lines()}
-    below = "outside lower center"
-    figure.legend(handles.values(), handles, loc=below, ncols=2, frameon=False, labelcolor=INK, fontsize=8)
+    look = {"ncols": 2, "frameon": False, "labelcolor": INK, "fontsize": 8}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", **look)
 
 
 def drawn_fits() -> list[Fit]:
