@@ -138,10 +138,8 @@ def real(name: str, title: str) -> Row:
 SMALL = {1: "cifar_fs_small.yaml", 5: "cifar_fs_small_5shot.yaml"}
 NO_ICFIL = ("--evaluation.calibration.enabled", "false")
 LEARNER = "--model.learner"
-RATE = (
-    f"{LEARNER}.init_args.inner_lr",
-    "0.1",
-)  # ten times the published one; chosen on meta-val, 1-shot: purer_sweep.md
+# Ten times the published one; chosen on meta-val, 1-shot: purer_sweep.md.
+RATE = (f"{LEARNER}.init_args.inner_lr", "0.1")
 LONG = ("--trainer.max_steps", "3000", "--data.updates_per_epoch", "300")
 NO_CURRICULUM = ("--model.curriculum.enabled", "false")
 ANIL = (f"{LEARNER}.init_args.adapted", "head")
@@ -174,8 +172,8 @@ LONG_STUDENT = one_fit(
         *("--model.objective.init_args.mirror", "false", "--model.data_step_every", "10"),
     ),
 )
-# Without the mirror, which would double what 100 judges cost.
 HUNDRED_TEACHERS = ("--data.pool", "pools/cifar_fs_100")
+# Without the mirror, which would double what 100 judges cost.
 STUDENT_OF_HUNDRED = one_fit(
     "distill_100",
     "distillation, 100 teachers",

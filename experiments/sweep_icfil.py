@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from formatting import percent
 from purer_lightning.cli import main
 from purer_lightning.running.names import RESULTS
 from run import code_state
@@ -65,7 +66,7 @@ def measure(
 
 def shown(found: Mapping[str, Mapping[str, float]], methods: Sequence[str]) -> str:
     """Format a line's intervals, in %."""
-    return " | ".join(f"{100 * found[name]['mean']:.2f} ± {100 * found[name]['ci95']:.2f}" for name in methods)
+    return " | ".join(percent(found[name]) for name in methods)
 
 
 def sweep_values(checkpoint: str, config: str, episodes: int) -> None:

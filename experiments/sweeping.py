@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from formatting import markdown, percent
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.files import replacing
 from purer_lightning.running.names import COMMIT, RESULTS, SUMMARY
@@ -98,19 +99,21 @@ def scoring_words(sweep: Sweep, fit: Fit, shot: int) -> list[str]:
     ]
 
 
-def line(sweep: Sweep, name: str, record: Record) -> str:
-    """Format one line of the table."""
+def line(sweep: Sweep, name: str, record: Record) -> list[str]:
+    """Return one line of the table."""
     scores = [record["shots"][str(shot)] for shot in sweep.shots]
-    shown = " | ".join(f"{100 * mean:.2f} ± {100 * ci95:.2f}" for mean, ci95 in scores)
     differs = shlex.join(f"{key.removeprefix('--')}={value}" for key, value in sweep.settings[name].items())
-    return f"| {name} | {differs or '-'} | {shown} | {record['minutes']:.1f} | {record['commit']} |"
+    return [
+        *(name, differs or "-", *(percent({"mean": mean, "ci95": ci95}) for mean, ci95 in scores)),
+        *(f"{record['minutes']:.1f}", record["commit"]),
+    ]
 
 
 def written(sweep: Sweep, records: Mapping[str, Record]) -> str:
     """Return the page, of the settings that have been measured."""
     centre = shlex.join(word for pair in sweep.centre.items() for word in pair)
     lines = [line(sweep, name, records[name]) for name in sweep.settings if name in records]
-    shots = " | ".join(f"{shot}-shot" for shot in sweep.shots)
+    header = ["setting", "flags", *(f"{shot}-shot" for shot in sweep.shots), "minutes", "commit"]
     return "\n".join(
         [
             f"# {sweep.title}",
@@ -120,9 +123,7 @@ def written(sweep: Sweep, records: Mapping[str, Record]) -> str:
             f"All around `purer fit --config {sweep.config} {centre}`; the settings are the flags in which a line "
             "differs. Minutes: of the fit, on a shared machine.",
             "",
-            f"| setting | flags | {shots} | minutes | commit |",
-            "|---|---|" + "---|" * len(sweep.shots) + "---|---|",
-            *lines,
+            markdown(header, lines),
             "",
             f"Written by `.venv/bin/python experiments/sweep_{sweep.name}.py`.",
             "",
