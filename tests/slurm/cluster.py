@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -94,18 +94,22 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             stop(folder / f"{name}.pid")
 
 
-def wait_for_the_node(environment: dict[str, str], seconds: float = 30) -> None:
+def wait_until(is_so: Callable[[], bool], complaint: Callable[[], str], seconds: float) -> None:
+    """Ask again and again, and raise TimeoutError with the complaint of that moment where it has taken too long."""
     deadline = time.monotonic() + seconds
-    state = ""
-    while time.monotonic() < deadline:
-        answer = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], check=False, env=environment, capture_output=True, text=True
-        )
-        state = answer.stdout.strip() or answer.stderr.strip()
-        if state == "idle":
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"The node of the test cluster is '{state}', not idle.")
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(complaint())
+        time.sleep(0.05)
+
+
+def wait_for_the_node(environment: dict[str, str], seconds: float = 30) -> None:
+    def state() -> str:
+        command = ["sinfo", "-h", "-o", "%T"]
+        answer = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        return answer.stdout.strip() or answer.stderr.strip()
+
+    wait_until(lambda: state() == "idle", lambda: f"The node of the test cluster is '{state()}', not idle.", seconds)
 
 
 def stop(pid_file: Path) -> None:
@@ -157,33 +161,30 @@ def submit(cluster: Cluster, run: Path, words: list[str]) -> tuple[str, Path]:
 
 
 def wait_for_update(run: Path, step: int, log: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (run / "metrics.csv").exists():
-            with (run / "metrics.csv").open(newline="") as file:
-                if any(int(row["step"] or 0) >= step for row in csv.DictReader(file)):
-                    return
-        time.sleep(0.05)
-    raise TimeoutError(f"Update {step} did not come: {log.read_text() if log.exists() else 'no output'}")
+    def has_come() -> bool:
+        if not (run / "metrics.csv").exists():
+            return False
+        with (run / "metrics.csv").open(newline="") as file:
+            return any(int(row["step"] or 0) >= step for row in csv.DictReader(file))
+
+    def complaint() -> str:
+        return f"Update {step} did not come: {log.read_text() if log.exists() else 'no output'}"
+
+    wait_until(has_come, complaint, seconds)
 
 
 def told(run: Path, log: Path, seconds: float = 60) -> None:
     """Wait until the fit has noted a signal, and let it go on to the end of its step."""
-    deadline = time.monotonic() + seconds
-    while "saving at the end of this step" not in log.read_text():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"No signal came: {log.read_text()}")
-        time.sleep(0.05)
+    noted = "saving at the end of this step"
+    wait_until(lambda: noted in log.read_text(), lambda: f"No signal came: {log.read_text()}", seconds)
     (run / GO_ON).touch()
 
 
 def wait_for_end(cluster: Cluster, job: str, log: Path, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if cluster.state(job) in ("", "COMPLETED", "FAILED", "CANCELLED"):
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"Job {job} is {cluster.state(job)}: {log.read_text()}")
+    over = ("", "COMPLETED", "FAILED", "CANCELLED")
+    wait_until(
+        lambda: cluster.state(job) in over, lambda: f"Job {job} is {cluster.state(job)}: {log.read_text()}", seconds
+    )
 
 
 def same_run(found: Path, wanted: Path) -> None:
