@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from interleaved import CLOCKS, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from problem import Setting, make_pool
-from purer_lightning.allocator import keep_freed_memory
-from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.data.preparation import prepare
 from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.engine import accelerate
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.pool.judgement import Judges
+from purer_lightning.pool.ensemble import Judges
 
 Ways = dict[str, Callable[[], object]]
 BATCH = 256  # of distillation, as its default

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from interleaved import CLOCKS, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
-from purer_lightning.calibration import CalibrationSettings, calibrate
 from purer_lightning.data.real_episodes import AT_ONCE
 from purer_lightning.engine import accelerate
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.maml import Maml
 from purer_lightning.seeding import generator

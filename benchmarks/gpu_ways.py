@@ -18,7 +18,7 @@ from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.engine.batched_teachers import BatchedTeachers
 from purer_lightning.episode import draw_plan
 from purer_lightning.evaluation import IcfilEvaluation
-from purer_lightning.inversion.synthesis import draw_jitter
+from purer_lightning.inversion.gradient import draw_jitter
 from purer_lightning.learners.maml import Maml
 from purer_lightning.pool.teachers import Teacher
 from purer_lightning.seeding import generator

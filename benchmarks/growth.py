@@ -18,7 +18,7 @@ from interleaved import CLOCKS, seconds_of
 from machine import RESULTS, describe_machine, headline, write_result
 from parts import parts_of
 from problem import Problem, Setting
-from purer_lightning.allocator import keep_freed_memory
+from purer_lightning.compute.memory import keep_freed_memory
 from update import resident
 
 # A small base, so that a size can grow tenfold within minutes; teachers have the paper's classes and width.

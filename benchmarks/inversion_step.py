@@ -15,9 +15,9 @@ from interleaved import CLOCKS, Clock, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from plain import PlainTeacher, PlainUpdate
 from problem import Problem, Setting
-from purer_lightning.allocator import keep_freed_memory
+from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.engine import accelerate
-from purer_lightning.inversion.synthesis import draw_jitter, inversion_gradient
+from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
 from purer_lightning.nets.functional import channel_statistics
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from problem import LAMBDA, Problem
-from purer_lightning.inversion.synthesis import draw_jitter
-from purer_lightning.objectives.gradient import adversarial_gradient
+from purer_lightning.inversion.gradient import draw_jitter
+from purer_lightning.training.gradient import adversarial_gradient
 
 SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
 

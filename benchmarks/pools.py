@@ -26,15 +26,15 @@ from safetensors.torch import save_file
 
 from interleaved import CLOCKS
 from machine import RESULTS, describe_machine, headline, write_result
-from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.callbacks import EngineCallback, SynthesisCallback
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, write_manifest
 from purer_lightning.seeding import derived_seed
 from purer_lightning.training import PurerModule
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 MIB = 2**20
 WAY = 5

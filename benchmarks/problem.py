@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from plain import INNER_LR, PlainTeacher, PlainUpdate
 from purer_lightning.callbacks.engine import in_one_pass
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.engine import accelerate
 from purer_lightning.inversion.curriculum import CurriculumSettings
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import TeacherRecord
 from purer_lightning.pool.teachers import Pool, PoolClass, Teacher
 from purer_lightning.seeding import derived_seed
 from purer_lightning.training import PurerModule
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 CPU = torch.device("cpu")
 LAMBDA = 10.0

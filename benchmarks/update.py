@@ -22,8 +22,8 @@ from interleaved import CLOCKS, Clock, seconds_of
 from machine import RESULTS, describe_machine, headline, write_result
 from parts import SAME, Difference, compare_gradients, parts_of
 from problem import Problem, Setting
-from purer_lightning.allocator import keep_freed_memory
 from purer_lightning.callbacks.engine import EngineCallback
+from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.engine import Engine
 
 MIB = 2**20

@@ -13,11 +13,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from purer_lightning.data.datasets import open_split
+from purer_lightning.data.splits import open_split
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.pool.teachers import load_pool
-from purer_lightning.report.gallery import read_sheets
 from purer_lightning.running.names import METRICS, TIMES
+from purer_lightning.running.sheets import read_sheets
 
 PICTURES = Path(__file__).parent / "pictures"
 CLASSES = 6  # rows of the gallery

@@ -17,9 +17,9 @@ import torch
 from formatting import markdown, percent
 from purer_lightning import load
 from purer_lightning.cli import main
-from purer_lightning.data.datasets import ImageSplit, open_split
-from purer_lightning.data.examples import write_examples
-from purer_lightning.metrics import interval
+from purer_lightning.cli.examples import write_examples
+from purer_lightning.data.splits import ImageSplit, open_split
+from purer_lightning.evaluation.metrics import interval
 from purer_lightning.running.names import PREDICTIONS
 from run import code_state
 

@@ -17,9 +17,9 @@ from formatting import markdown, percent
 from purer_lightning.adaptation import meta_model
 from purer_lightning.adaptation.classifier import AdaptedClassifier
 from purer_lightning.adaptation.meta_model import MetaModel, load
-from purer_lightning.data.datasets import ImageSplit, open_split
+from purer_lightning.data.splits import ImageSplit, open_split
+from purer_lightning.evaluation.metrics import interval
 from purer_lightning.learners.maml import HEAD, prototype_head
-from purer_lightning.metrics import interval
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator

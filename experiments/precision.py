@@ -17,7 +17,7 @@ from torch import Tensor
 
 from formatting import markdown, percent
 from purer_lightning.cli import main
-from purer_lightning.metrics import interval
+from purer_lightning.evaluation.metrics import interval
 from purer_lightning.running.names import EPISODES
 from run import code_state
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from purer_lightning.metrics import Interval, interval
+from purer_lightning.evaluation.metrics import Interval, interval
 from purer_lightning.running.names import COMMIT, EPISODES, OF_FIT, RESULTS, SUMMARY
 from rows import Row
 

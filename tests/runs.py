@@ -8,8 +8,8 @@ from torch import Tensor
 
 from purer_lightning.data.glyphs import glyph_pictures
 from purer_lightning.learners import Learner, Maml
-from purer_lightning.learners.registry import describe_for_loading
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.learners.loading import describe_for_loading
+from purer_lightning.nets.normalisation import Normalisation
 
 SIZE, WIDTH = 16, {"width": 4}
 COLOUR = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

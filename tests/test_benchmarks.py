@@ -20,7 +20,7 @@ import pools
 from inversion_step import VARIANTS
 from parts import compare_gradients, parts_of
 from problem import Problem, Setting
-from purer_lightning.data.datasets import open_split
+from purer_lightning.data.splits import open_split
 from purer_lightning.pool.teachers import load_pool
 
 TINY = Setting(classes=8, classes_per_teacher=3, images_per_class=4, way=3, query=3, image_size=16, width=4)

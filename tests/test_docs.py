@@ -19,8 +19,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from purer_lightning.bundled import bundled_configs
 from purer_lightning.cli import main
+from purer_lightning.cli.configs import bundled_configs
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]

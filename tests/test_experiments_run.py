@@ -11,12 +11,12 @@ from threading import Event
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from purer_lightning.bundled import resolve_configs
+from fake_purer import calls, make_parser, make_runner
 from purer_lightning.cli import main
+from purer_lightning.cli.configs import resolve_configs
 from purer_lightning.errors import PurerError
 from rows import EPISODES, ROWS, SHOTS, Group, Row, fit_a_shot, one_fit
 from run import Job, Runner, chosen_rows, code_state, run_all
-from stand_in import calls, make_parser, make_runner
 
 STUDENT = one_fit("student", "a student", ["demo.yaml"])
 TOY = (

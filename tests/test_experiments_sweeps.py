@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from purer_lightning.bundled import resolve_configs
+from fake_purer import calls, make_parser, make_runner
+from purer_lightning.cli.configs import resolve_configs
 from purer_lightning.errors import PurerError
 from run import Runner
-from stand_in import calls, make_parser, make_runner
 from sweep_distillation import DISTILLATION
 from sweep_purer import PURER
 from sweeping import EPISODES, Sweep, run_sweep, scoring_words

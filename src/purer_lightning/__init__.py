@@ -1,11 +1,15 @@
 """Data-free meta-learning: a pool of trained classifiers in, a few-shot learner out (PURER, CVPR 2023)."""
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purer_lightning.adaptation.classifier import AdaptedClassifier
-    from purer_lightning.adaptation.export import load_adapted
+    from purer_lightning.adaptation.classifier import AdaptedClassifier, load_adapted
     from purer_lightning.adaptation.meta_model import MetaModel, load
 
 __version__ = "0.1.0"
@@ -15,7 +19,22 @@ _WHERE = {
     "AdaptedClassifier": "adaptation.classifier",
     "MetaModel": "adaptation.meta_model",
     "load": "adaptation.meta_model",
-    "load_adapted": "adaptation.export",
+    "load_adapted": "adaptation.classifier",
+}
+# Modules of version 0.1.0 that stand elsewhere now; their old names can still be imported.
+_MOVED = {
+    "calibration": "evaluation.icfil",
+    "data.datasets": "data.splits",
+    "data.pseudo_episodes": "training.data_module",
+    "learners.registry": "learners.loading",
+    "metrics": "evaluation.metrics",
+    "normalisation": "nets.normalisation",
+    "objectives.comparison": "objectives.distillation_losses",
+    "objectives.gradient": "training.gradient",
+    "parallel": "compute.ranks",
+    "pool.judgement": "pool.ensemble",
+    "precision": "compute.precision",
+    "schedule": "training.schedule",
 }
 
 
@@ -24,3 +43,21 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Imports a module of ``_MOVED`` under its old name: the very module, not a copy."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del path, target
+        package, _, old = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == __name__ and old in _MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        old = module.__name__.removeprefix(f"{__name__}.")
+        sys.modules[module.__name__] = import_module(f"{__name__}.{_MOVED[old]}")
+
+
+sys.meta_path.append(_Moved())

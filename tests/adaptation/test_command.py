@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from complaints import complaint
+from cli_errors import complaint
+from purer_lightning.adaptation.classifier import load_adapted
 from purer_lightning.adaptation.command import check_writable
-from purer_lightning.adaptation.export import load_adapted
 from purer_lightning.adaptation.meta_model import load
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError

@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from purer_lightning.adaptation.classifier import AdaptedClassifier
-from purer_lightning.adaptation.export import METADATA, TOLERANCE, check_agreement, check_exports, load_adapted
+from purer_lightning.adaptation.classifier import AdaptedClassifier, load_adapted
+from purer_lightning.adaptation.export import METADATA, TOLERANCE, check_agreement, check_exports
 from purer_lightning.adaptation.meta_model import load
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import FeatureClassifier, Maml

@@ -128,7 +128,7 @@ def test_running_statistics_are_not_invented(tmp_path: Path) -> None:
 
 
 def test_icfil_is_that_of_the_evaluation_and_depends_on_its_seed_alone(model: MetaModel) -> None:
-    from purer_lightning.calibration import calibrate
+    from purer_lightning.evaluation.icfil import calibrate
 
     support, query = pictures(LABELS), pictures(QUERY, seed=1)
     learner = built(LEARNERS["maml"]())

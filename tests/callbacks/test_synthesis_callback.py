@@ -13,9 +13,9 @@ import torch
 
 from purer_lightning.callbacks.synthesis import real_bank
 from purer_lightning.cli import main
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 UPDATES = 4
 

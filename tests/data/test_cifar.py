@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import cifar_members, png, write_tar, write_zip
+from picture_folders import cifar_members, png, write_tar, write_zip
 
 from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.cifar import arrange_cifar_fs, cifar_fs_split, read_cifar_tar
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.folders import read_tree
+from purer_lightning.data.metadata import read_record
 from purer_lightning.data.preparation import prepare
-from purer_lightning.data.record import read_record
+from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 
 NAMES = sorted(name for split in cifar_fs_split().values() for name in split)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.glyphs import (
     ALPHABETS,
     REFERENCE_FACE,
@@ -20,6 +19,7 @@ from purer_lightning.data.glyphs import (
     glyph_pictures,
 )
 from purer_lightning.data.preparation import prepare
+from purer_lightning.data.splits import open_split
 
 CHARACTERS = [(name, character) for name, members in glyph_classes().items() for character in members]
 

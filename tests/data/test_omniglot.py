@@ -4,13 +4,13 @@ import io
 from pathlib import Path
 
 import pytest
+from picture_folders import write_zip
 from PIL import Image, ImageDraw
-from trees import write_zip
 
 from purer_lightning.data.archives import open_pictures
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.omniglot import read_omniglot
 from purer_lightning.data.preparation import prepare
+from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 
 

@@ -5,12 +5,12 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from trees import png, write_tree, write_zip
+from picture_folders import png, write_tree, write_zip
 
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.folders import seeded_split
+from purer_lightning.data.metadata import read_record, source_of
 from purer_lightning.data.preparation import prepare
-from purer_lightning.data.record import read_record, source_of
+from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 
 CLASSES = [f"class{i:02d}" for i in range(10)]

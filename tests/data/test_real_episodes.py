@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from picture_folders import small_dataset
 from torch.utils.data import DataLoader
-from trees import small_dataset
 
-from purer_lightning.data.datasets import ImageSplit, open_split
 from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 
 UNIT = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the pictures' values as they are
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from purer_lightning.cli import main
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 UPDATES, HALF = 50, 25
 

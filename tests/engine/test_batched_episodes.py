@@ -16,7 +16,7 @@ from purer_lightning.learners.learn2learn_maml import Learn2LearnMaml
 from purer_lightning.learners.maml import Maml
 from purer_lightning.learners.protonet import ProtoNet
 from purer_lightning.objectives import Episodic
-from purer_lightning.objectives.gradient import MetaGradient, meta_gradient, separately
+from purer_lightning.training.gradient import MetaGradient, meta_gradient, separately
 
 WAY, EPISODES, LR = 3, 4, 0.1
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from complaints import complaint
+from cli_errors import complaint
 from engine.fits import fit, rows
 from purer_lightning.cli import main
 from purer_lightning.engine import batched_teachers

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from engine.test_batched_episodes import SETTINGS, WAY, learner
-from purer_lightning.calibration import CalibrationSettings, calibrate
 from purer_lightning.engine import batched_scores
 from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.episode import Episode, labels_in_order
+from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
 from purer_lightning.inversion.loss import InversionWeights
 from purer_lightning.learners.base import episode_accuracy
 from purer_lightning.learners.maml import Maml

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from engine.test_grouped import network
 from purer_lightning.engine.batched_teachers import BatchedTeachers, batches_of, places_of
+from purer_lightning.inversion.gradient import ClassTeacher, inversion_gradient
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
-from purer_lightning.inversion.synthesis import ClassTeacher, inversion_gradient
 
 PRIORS = InversionWeights(total_variation=0.3, l2=0.7, feature=0.2)  # so that each term is seen in the gradient
 OFFSET = (1, -2)

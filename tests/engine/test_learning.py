@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from purer_lightning.calibration import CalibrationSettings, calibrate
 from purer_lightning.engine.blocks import FusedBlock, fuse
 from purer_lightning.engine.compilation import library
 from purer_lightning.episode import labels_in_order
+from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
 from purer_lightning.learners.maml import Maml
 
 pytestmark = pytest.mark.skipif(library().functions is None, reason="needs a C++ compiler")

@@ -16,7 +16,7 @@ import torch
 from purer_lightning.cli import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["purer_lightning.trainer_cli"])
+CONTEXT.set_forkserver_preload(["purer_lightning.cli.trainer"])
 
 
 def start(words: list[str], log: Path, before: Callable[..., None] | None = None, *args: int | str) -> BaseProcess:

@@ -8,8 +8,8 @@ import torch
 
 from purer_lightning.adaptation.meta_model import load
 from purer_lightning.cli import main
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.data.splits import open_split
 
 EPISODES, WAY, SHOT, QUERY = 5, 3, 2, 4
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from complaints import complaint
+from cli_errors import complaint
 from purer_lightning.cli import main
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from purer_lightning.bundled import bundled_configs
 from purer_lightning.cli import main
+from purer_lightning.cli.configs import bundled_configs
 
 UPDATES = 12
 LOGGED = {

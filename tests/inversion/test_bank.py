@@ -9,7 +9,7 @@ import torch
 from purer_lightning.episode import EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank, moments_by_class
-from purer_lightning.inversion.mapped import mapped_tensor
+from purer_lightning.inversion.memory_mapped import mapped_tensor
 
 NAMES = ["ant", "bee", "cat", "dog"]
 PER_CLASS = 5

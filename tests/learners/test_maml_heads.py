@@ -8,8 +8,8 @@ from maml_tasks import LABELS, in_order, pictures, support
 from torch import Tensor
 
 import reference
-from purer_lightning.calibration import CalibrationSettings, calibrate
 from purer_lightning.errors import PurerError
+from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
 from purer_lightning.learners.maml import Maml, prototype_head
 from purer_lightning.nets import functional as nets
 

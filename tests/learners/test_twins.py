@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pool.pools import store
-from purer_lightning.engine.workers import side_by_side
+from purer_lightning.compute.threads import side_by_side
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.learners import R2D2, FeatureClassifier, Learner, Maml, ProtoNet
 from purer_lightning.learners.base import BatchNormMode, adapted_accuracy

@@ -11,7 +11,7 @@ from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners import FeatureClassifier
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.functional import Weights
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.objectives import Distillation, Objective
 from purer_lightning.pool.manifest import TeacherRecord
 from purer_lightning.pool.teachers import Pool, PoolClass, Teacher

@@ -9,11 +9,11 @@ import torch
 from lightning import Trainer
 
 from purer_lightning.cli import main
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.learners import FeatureClassifier
 from purer_lightning.objectives import Distillation
 from purer_lightning.pool.teachers import load_pool
 from purer_lightning.training import PurerModule
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 UPDATES = 10
 STUDENT = (

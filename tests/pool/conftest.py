@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pool.pools import prepare_pictures
-from purer_lightning.pool.pretraining import pretrain
-from purer_lightning.pool.recipe import TeacherRecipe
+from purer_lightning.pool.pretraining.command import pretrain
+from purer_lightning.pool.pretraining.recipe import TeacherRecipe
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.data.record import DatasetRecord, SplitRecord
+from purer_lightning.data.metadata import DatasetRecord, SplitRecord
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord
-from purer_lightning.pool.records import store_teacher
+from purer_lightning.pool.writing import store_teacher
 
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 1 / 3))
 NAMES = ("apple", "bear", "cup", "dove", "elm", "fox", "gate", "hat")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.pool.judgement import CHUNK, Judges, by_teacher, centred, spread
+from purer_lightning.pool.ensemble import CHUNK, Judges, by_teacher, centred, spread
 
 SIZES = [3, 5]
 

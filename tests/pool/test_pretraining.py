@@ -14,10 +14,10 @@ from jsonargparse import ArgumentParser
 from pool.pools import NORMALISATION, prepare_pictures, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.checks import check
-from purer_lightning.pool.jobs import Finished
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.pool.pretraining import pretrain, teacher_classes, tell
-from purer_lightning.pool.recipe import TeacherRecipe
+from purer_lightning.pool.pretraining.command import pretrain, teacher_classes, tell
+from purer_lightning.pool.pretraining.jobs import Finished
+from purer_lightning.pool.pretraining.recipe import TeacherRecipe
 from purer_lightning.pool.teachers import load_pool
 
 

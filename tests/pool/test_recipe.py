@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from pool.pools import NORMALISATION
-from purer_lightning.data.datasets import open_split
+from purer_lightning.data.splits import open_split
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.pool import recipe
 from purer_lightning.pool.checks import checked_network
-from purer_lightning.pool.jobs import Course, Job, teacher_pictures
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.pool.pretraining import teacher_classes
-from purer_lightning.pool.recipe import Pictures, TeacherRecipe, held_out_accuracy, train_teacher
+from purer_lightning.pool.pretraining import recipe
+from purer_lightning.pool.pretraining.command import teacher_classes
+from purer_lightning.pool.pretraining.jobs import Course, Job, teacher_pictures
+from purer_lightning.pool.pretraining.recipe import Pictures, TeacherRecipe, held_out_accuracy, train_teacher
 from purer_lightning.pool.teachers import load_pool
 
 

@@ -8,7 +8,7 @@ import torch
 
 from pool.pools import store
 from purer_lightning.errors import PurerError
-from purer_lightning.pool.resident import MappedTeacher
+from purer_lightning.pool.lazy import MappedTeacher
 from purer_lightning.pool.teachers import load_pool
 
 IDS = {"one": [5, 0, 2], "two": [7, 2, 5], "three": [1, 3]}

@@ -11,8 +11,8 @@ from torch import nn
 from pool.pools import NAMES, NORMALISATION, network, store
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest, write_manifest
-from purer_lightning.pool.records import assemble
 from purer_lightning.pool.teachers import PoolClass, load_pool
+from purer_lightning.pool.writing import assemble
 
 
 def test_a_pool_written_and_read_is_the_same(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from purer_lightning.errors import PurerError
-from purer_lightning.report.gallery import Shown, read_sheets, save_sheet
 from purer_lightning.report.images import address
 from purer_lightning.report.page import build
 from purer_lightning.report.runs import read_run
+from purer_lightning.running.sheets import Shown, read_sheets, save_sheet
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,8 +8,9 @@ import torch
 
 from purer_lightning.errors import PurerError
 from purer_lightning.learners import FeatureClassifier, Learner, Maml, ProtoNet
+from purer_lightning.learners.loading import check_meta_model
 from purer_lightning.learners.pool_baselines import PoolClassifier, TeacherAverage
-from purer_lightning.running.checkpoints import check_meta_model, read_checkpoint
+from purer_lightning.running.checkpoints import read_checkpoint
 
 
 def built(learner: Learner, way: int = 3, channels: int = 3, image_size: int = 16) -> Learner:

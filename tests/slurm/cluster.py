@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from slurm.telling import GO_ON
+from slurm.slurm_callbacks import GO_ON
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "sinfo")
@@ -153,7 +153,7 @@ def edited_script(folder: Path) -> Path:
 def submit(cluster: Cluster, run: Path, words: list[str]) -> tuple[str, Path]:
     """Submit a fit of two tasks by the job script, held until ``told``; return its number and where its output goes."""
     script = edited_script(cluster.folder)
-    more = ["--trainer.strategy", "ddp", "--trainer.callbacks+", "slurm.telling.HeldInAFit", "--run", str(run)]
+    more = ["--trainer.strategy", "ddp", "--trainer.callbacks+", "slurm.slurm_callbacks.HeldInAFit", "--run", str(run)]
     job = cluster.call("sbatch", "--parsable", str(script), *words, *more)
     assert job.returncode == 0, job.stderr
     number = job.stdout.strip()

@@ -80,7 +80,7 @@ def test_a_test_that_is_told_its_time_is_over_goes_on_and_leaves_no_checkpoint_o
 ) -> None:
     run = cluster.folder / "tested"
     checkpoint = str(alone / "checkpoints" / "best.ckpt")
-    callback = ["--trainer.callbacks+", "slurm.telling.ToldInATest"]
+    callback = ["--trainer.callbacks+", "slurm.slurm_callbacks.ToldInATest"]
     tested = cluster.call(
         "srun", "--ntasks=1", "purer", "test", *words, *callback, "--run", str(run), "--ckpt_path", checkpoint
     )

@@ -1,13 +1,17 @@
 """An adapted meta-model: a classifier of the pictures that it was shown, for Python, and what pictures it takes."""
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from purer_lightning.adaptation.stored import MetaModelRecord
+from purer_lightning.adaptation.export import FORMAT, METADATA, export
+from purer_lightning.adaptation.loading import MetaModelRecord, record_from_plain
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
@@ -75,8 +79,6 @@ class AdaptedClassifier:
         Raises:
             PurerError: another suffix, packages missing, or the file cannot be written; nothing is left behind.
         """
-        from purer_lightning.adaptation.export import export  # which needs this class
-
         export(self, Path(file))
 
 
@@ -110,3 +112,39 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
             "before any normalisation, or as uint8."
         )
     return record.normalisation.apply_to_unit(unit)
+
+
+def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> AdaptedClassifier:
+    """Load a classifier that ``purer adapt --export model.safetensors`` or ``AdaptedClassifier.save`` wrote.
+
+    Args:
+        path: of the file.
+        learner: the class of a learner of your own. What a file names is never imported.
+
+    Raises:
+        PurerError: no such file, or one of something else; no code is run.
+    """
+    wrong = f"'{path}' is no adapted classifier; give a file that purer adapt --export model.safetensors wrote"
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            said = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+    except (OSError, SafetensorError, ValueError) as error:
+        raise PurerError(f"{wrong} ({error}).") from error
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise PurerError(f"{wrong} with this version (found format {said.get('format') if said else 'unknown'}).")
+    record = record_from_plain(said.get("meta_model", {}), f"'{path}'")
+    try:
+        names, temperature = tuple(map(str, said["class_names"])), float(said["temperature"])
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature {temperature}")
+        # As the network's own weights lie in memory, which is faster on a CPU.
+        fast = {n: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for n, v in tensors.items()}
+        built = record.build(learner).for_way(len(names))
+        classifier = AdaptedClassifier(built, fast, record, names, temperature)
+        answer = classifier.predict(torch.zeros(1, record.channels, record.image_size, record.image_size))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise PurerError(f"{wrong}: its weights do not fit what it says of them ({error}).") from error
+    if answer.shape != (1, len(names)):
+        raise PurerError(f"{wrong}: it names {len(names)} classes, but tells {answer.shape[1]} apart.")
+    return classifier

@@ -12,8 +12,7 @@ from purer_lightning.adaptation.classifier import BATCH, AdaptedClassifier
 from purer_lightning.adaptation.export import check_exportable, check_exports
 from purer_lightning.adaptation.export import export as export_classifier
 from purer_lightning.adaptation.meta_model import MetaModel, load
-from purer_lightning.adaptation.predictions import Prediction, labelled, show, write
-from purer_lightning.data.own_pictures import (
+from purer_lightning.adaptation.pictures import (
     OwnPicture,
     find_query,
     find_support,
@@ -24,9 +23,10 @@ from purer_lightning.data.own_pictures import (
     read_pictures,
     without_pictures,
 )
+from purer_lightning.adaptation.predictions import Prediction, labelled, show, write
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode
-from purer_lightning.learners.registry import import_learner
+from purer_lightning.learners.loading import import_learner
 from purer_lightning.running.names import PREDICTIONS
 
 NAMED = 20  # skipped pictures that are named on the screen

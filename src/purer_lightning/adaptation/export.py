@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,24 +9,39 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from purer_lightning.adaptation.classifier import AdaptedClassifier
-from purer_lightning.adaptation.stored import record_from_plain
+from purer_lightning.adaptation.loading import MetaModelRecord
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.learners.base import Learner
+from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # between the probabilities of onnxruntime and torch
 METADATA = "purer_lightning"
 FORMAT = 1
+
+
+class Classifier(Protocol):
+    """What is written: the parts of ``AdaptedClassifier``, which is documented there."""
+
+    @property
+    def learner(self) -> Learner: ...  # noqa: D102
+    @property
+    def fast(self) -> Weights: ...  # noqa: D102
+    @property
+    def record(self) -> MetaModelRecord: ...  # noqa: D102
+    @property
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def temperature(self) -> float: ...  # noqa: D102
+    def predict(self, images: Tensor) -> Tensor: ...  # noqa: D102
 
 
 class DeployedNetwork(nn.Module):
@@ -37,7 +51,7 @@ class DeployedNetwork(nn.Module):
         classifier: an adapted classifier whose pictures do not see one another.
     """
 
-    def __init__(self, classifier: AdaptedClassifier) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         # In a tuple: the meta-model's own weights are no part of this.
         self._classifier = (classifier,)
@@ -87,13 +101,13 @@ def check_onnx_packages() -> None:
         )
 
 
-def export(classifier: AdaptedClassifier, file: Path) -> None:
+def export(classifier: Classifier, file: Path) -> None:
     """Write an adapted classifier in the format that the suffix names; see ``export_onnx`` and ``save_adapted``."""
     check_exports([file])
     WRITERS[file.suffix](classifier, file)
 
 
-def export_onnx(classifier: AdaptedClassifier, file: Path) -> None:
+def export_onnx(classifier: Classifier, file: Path) -> None:
     """Write an adapted classifier as ONNX, once onnxruntime has said the same as torch.
 
     Input ``images``: float32 (batch, C, H, W), RGB or grey, from 0 to 1, of the meta-model's size, nothing normalised.
@@ -141,14 +155,14 @@ def layout(channels: int) -> str:
     return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
 
 
-def any_images(classifier: AdaptedClassifier, count: int) -> Tensor:
+def any_images(classifier: Classifier, count: int) -> Tensor:
     """Return float32 images (count, C, H, W) from 0 to 1 that a classifier takes, of no content."""
     record = classifier.record
     shape = (count, record.channels, record.image_size, record.image_size)
     return torch.rand(shape, generator=generator(0, "export", count))
 
 
-def check_agreement(classifier: AdaptedClassifier, file: Path) -> None:
+def check_agreement(classifier: Classifier, file: Path) -> None:
     """Raise PurerError unless onnxruntime says of one and of several images what the classifier does."""
     session = import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for count in (1, 5):
@@ -176,7 +190,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def save_adapted(classifier: AdaptedClassifier, file: Path) -> None:
+def save_adapted(classifier: Classifier, file: Path) -> None:
     """Write an adapted classifier as safetensors, with all that ``load_adapted`` needs in its metadata.
 
     Args:
@@ -199,43 +213,7 @@ def save_adapted(classifier: AdaptedClassifier, file: Path) -> None:
         temporary.write_bytes(save(tensors, metadata={METADATA: json.dumps(said)}))
 
 
-def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> AdaptedClassifier:
-    """Load a classifier that ``purer adapt --export model.safetensors`` or ``AdaptedClassifier.save`` wrote.
-
-    Args:
-        path: of the file.
-        learner: the class of a learner of your own. What a file names is never imported.
-
-    Raises:
-        PurerError: no such file, or one of something else; no code is run.
-    """
-    wrong = f"'{path}' is no adapted classifier; give a file that purer adapt --export model.safetensors wrote"
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            said = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-    except (OSError, SafetensorError, ValueError) as error:
-        raise PurerError(f"{wrong} ({error}).") from error
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise PurerError(f"{wrong} with this version (found format {said.get('format') if said else 'unknown'}).")
-    record = record_from_plain(said.get("meta_model", {}), f"'{path}'")
-    try:
-        names, temperature = tuple(map(str, said["class_names"])), float(said["temperature"])
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature {temperature}")
-        # As the network's own weights lie in memory, which is faster on a CPU.
-        fast = {n: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for n, v in tensors.items()}
-        built = record.build(learner).for_way(len(names))
-        classifier = AdaptedClassifier(built, fast, record, names, temperature)
-        answer = classifier.predict(torch.zeros(1, record.channels, record.image_size, record.image_size))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise PurerError(f"{wrong}: its weights do not fit what it says of them ({error}).") from error
-    if answer.shape != (1, len(names)):
-        raise PurerError(f"{wrong}: it names {len(names)} classes, but tells {answer.shape[1]} apart.")
-    return classifier
-
-
-WRITERS: dict[str, Callable[[AdaptedClassifier, Path], None]] = {
+WRITERS: dict[str, Callable[[Classifier, Path], None]] = {
     ".onnx": export_onnx,
     ".safetensors": save_adapted,
 }

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from purer_lightning import __version__
+from purer_lightning.adaptation.loading import Stored, calibration_from_plain, record_from_plain
 from purer_lightning.adaptation.model_card import model_card
-from purer_lightning.adaptation.stored import Stored, calibration_from_plain, record_from_plain
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 

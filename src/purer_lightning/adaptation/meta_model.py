@@ -15,11 +15,11 @@ from torch import Tensor
 
 from purer_lightning.adaptation.classifier import AdaptedClassifier, normalise
 from purer_lightning.adaptation.hub import fetch, is_pretrained, read_pretrained, write_pretrained
-from purer_lightning.adaptation.stored import Stored, give_weights, read_stored
+from purer_lightning.adaptation.loading import Stored, give_weights, read_stored
+from purer_lightning.adaptation.pictures import find_query, read_pictures
 from purer_lightning.adaptation.temperature import best_temperature, folds
-from purer_lightning.calibration import calibrate
-from purer_lightning.data.own_pictures import find_query, read_pictures
 from purer_lightning.errors import PurerError
+from purer_lightning.evaluation.icfil import calibrate
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.nets.functional import Weights
 

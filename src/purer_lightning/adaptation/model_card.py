@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from purer_lightning.adaptation.stored import MetaModelRecord
+from purer_lightning.adaptation.loading import MetaModelRecord
 
 TEXT = """\
 # {title}

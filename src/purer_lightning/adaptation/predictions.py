@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from purer_lightning.adaptation.classifier import AdaptedClassifier
-from purer_lightning.data.own_pictures import OwnPicture, printable
+from purer_lightning.adaptation.pictures import OwnPicture, printable
 from purer_lightning.files import replacing
 
 FOLDERS = 5  # of no class, that are named

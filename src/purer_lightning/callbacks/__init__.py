@@ -1,9 +1,9 @@
 """Callbacks. None but SynthesisCallback may change a result, beyond the rounding of EngineCallback's kernels."""
 
+from purer_lightning.callbacks.checkpoint import LastCheckpoint
 from purer_lightning.callbacks.drift import DriftCallback
 from purer_lightning.callbacks.engine import EngineCallback
 from purer_lightning.callbacks.gallery import GalleryCallback
-from purer_lightning.callbacks.last_checkpoint import LastCheckpoint
 from purer_lightning.callbacks.progress import ProgressCallback
 from purer_lightning.callbacks.summary import SummaryCallback
 from purer_lightning.callbacks.synthesis import SynthesisCallback

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from purer_lightning.compute.ranks import Ranks, fingerprint
 from purer_lightning.errors import PurerError
-from purer_lightning.parallel import Ranks, fingerprint
 from purer_lightning.training import PurerModule
 
 

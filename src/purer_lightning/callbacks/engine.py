@@ -6,7 +6,6 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
 from purer_lightning.engine import LEAST_EPISODES, LEAST_UPDATES, Engine, accelerate, is_batched, wanted
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, can_be_batched
 from purer_lightning.engine.batched_scores import BatchedScores
@@ -14,11 +13,12 @@ from purer_lightning.engine.batched_teachers import AT_ONCE, BatchedTeachers
 from purer_lightning.engine.blocks import fuse
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.evaluation.metrics import ICFIL
 from purer_lightning.learners.maml import Maml
-from purer_lightning.metrics import ICFIL
 from purer_lightning.objectives import Episodic
-from purer_lightning.objectives.gradient import meta_gradient
 from purer_lightning.training import PurerModule
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
+from purer_lightning.training.gradient import meta_gradient
 
 NOT_MIXED = "Running the plain engine, since batches of networks are not computed in mixed precision."
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.report.gallery import Shown, save_gallery, save_sheet
 from purer_lightning.running.names import PSEUDO_IMAGES
+from purer_lightning.running.sheets import Shown, save_gallery, save_sheet
 from purer_lightning.tracking import WandbRun
 from purer_lightning.training import PurerModule
 

@@ -10,8 +10,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from purer_lightning.callbacks.summary import ACCURACY
 from purer_lightning.evaluation import IcfilEvaluation
-from purer_lightning.metrics import EpisodeAccuracy
-from purer_lightning.progress import JobProgress
+from purer_lightning.evaluation.metrics import EpisodeAccuracy
+from purer_lightning.running.progress import JobProgress
 from purer_lightning.training import PurerModule
 
 

@@ -10,14 +10,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
-from purer_lightning.callbacks.last_checkpoint import save_between_steps
-from purer_lightning.data.datasets import ImageSplit, open_split
-from purer_lightning.data.pseudo_episodes import PseudoEpisodeDataModule
+from purer_lightning.callbacks.checkpoint import save_between_steps
+from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank, moments_by_class
-from purer_lightning.progress import JobProgress
+from purer_lightning.running.progress import JobProgress
 from purer_lightning.training import PurerModule
-from purer_lightning.training_checks import weights_dtype
+from purer_lightning.training.checks import weights_dtype
+from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 
 class SynthesisCallback(Callback):

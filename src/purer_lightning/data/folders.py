@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 from purer_lightning.data.archives import PictureFile
+from purer_lightning.data.metadata import SPLITS
 from purer_lightning.data.pictures import Classes, Splits
-from purer_lightning.data.record import SPLITS
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.seeding import generator
 

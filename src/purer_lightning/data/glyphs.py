@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
+from purer_lightning.data.metadata import SourceFile, source_of
 from purer_lightning.data.pictures import Classes, Picture
-from purer_lightning.data.record import SourceFile, source_of
 from purer_lightning.seeding import derived_seed
 
 SIZE = 32

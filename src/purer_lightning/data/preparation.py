@@ -13,9 +13,9 @@ from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.cifar import arrange_cifar_fs, read_cifar_tar
 from purer_lightning.data.folders import arrange, read_split_file, read_tree, seeded_split
 from purer_lightning.data.glyphs import font_sources, glyph_pictures
+from purer_lightning.data.metadata import RECORD_FILE, DatasetRecord, SourceFile, read_record, source_of
 from purer_lightning.data.omniglot import read_omniglot
 from purer_lightning.data.pictures import Splits
-from purer_lightning.data.record import RECORD_FILE, DatasetRecord, SourceFile, read_record, source_of
 from purer_lightning.data.writing import DatasetWriter
 from purer_lightning.errors import PurerError, nearest
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from purer_lightning.data.datasets import ImageSplit
+from purer_lightning.data.splits import ImageSplit
 from purer_lightning.episode import Episode, draw_plan, labels_in_order
 from purer_lightning.errors import PurerError
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.seeding import generator
 
 CHUNK = 128  # pictures represented in one call: what a network computes on the way stays below half a GB

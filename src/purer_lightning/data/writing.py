@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, SourceFile, SplitRecord
 from purer_lightning.data.pictures import UNREADABLE, Classes, Picture, Splits, to_pixels
-from purer_lightning.data.record import RECORD_FILE, SPLITS, DatasetRecord, SourceFile, SplitRecord
 from purer_lightning.errors import PurerError
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 
 
 def train_normalisation(file: Path) -> Normalisation:

@@ -18,7 +18,7 @@ from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.base import Objective
-from purer_lightning.objectives.gradient import MetaGradient
+from purer_lightning.training.gradient import MetaGradient
 
 
 class Task(NamedTuple):

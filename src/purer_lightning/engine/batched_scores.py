@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from purer_lightning.calibration import CalibrationSettings, contrastive_loss
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, Task, repeated
 from purer_lightning.engine.batched_teachers import inversion_terms
 from purer_lightning.engine.grouped import Grouped, cross_entropy, head
 from purer_lightning.episode import Episode
+from purer_lightning.evaluation.icfil import CalibrationSettings, contrastive_loss
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator

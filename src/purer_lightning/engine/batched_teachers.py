@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from purer_lightning.compute.ranks import ALONE, Ranks
 from purer_lightning.engine.grouped import Grouped, Structure, cross_entropy, stacked, structure_of
+from purer_lightning.inversion.gradient import ClassTeacher
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, weighted
 from purer_lightning.inversion.priors import feature_distance, total_variation
-from purer_lightning.inversion.synthesis import ClassTeacher
 from purer_lightning.nets.functional import Statistics, Weights, running_statistics
-from purer_lightning.parallel import ALONE, Ranks
 
 AT_ONCE = 16  # more make fewer launches, and keep more activations; not measured
 

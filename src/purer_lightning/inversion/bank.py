@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from purer_lightning.engine.workers import one_thread
+from purer_lightning.compute.threads import one_thread
 from purer_lightning.episode import Episode, EpisodePlan, labels_in_order
 from purer_lightning.errors import PurerError
-from purer_lightning.inversion.mapped import MappedTensor, mapped_tensor
+from purer_lightning.inversion.memory_mapped import MappedTensor, mapped_tensor
 from purer_lightning.seeding import generator
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names for its running means

@@ -11,14 +11,14 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.engine.workers import side_by_side
+from purer_lightning.compute.precision import full_precision
+from purer_lightning.compute.threads import side_by_side
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.cost import Cost, network_cost
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights, twin
-from purer_lightning.precision import full_precision
 from purer_lightning.seeding import derived_seed
 
 BatchNormMode = Literal["transductive", "support", "running"]

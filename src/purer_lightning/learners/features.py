@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from purer_lightning.compute.precision import full_precision, widened
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
 from purer_lightning.learners.heads import Head, HeadName, make_head
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
-from purer_lightning.precision import full_precision, widened
 
 LEARNT, FITTED = "learnt.", "fitted."
 """Begin the names of a head's settings that training learns, and of its state, beside the network's own weights."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.compute.precision import widened
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
@@ -14,9 +15,8 @@ from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.functional import Weights, twin
 from purer_lightning.pool.average import average_of_teachers
-from purer_lightning.pool.judgement import Judges
+from purer_lightning.pool.ensemble import Judges
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
-from purer_lightning.precision import widened
 
 
 class PoolClassifier(FeatureClassifier):

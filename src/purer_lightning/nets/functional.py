@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.precision import widened
+from purer_lightning.compute.precision import widened
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from purer_lightning.compute.precision import widened
+from purer_lightning.compute.ranks import ALONE, Ranks
 from purer_lightning.episode import EpisodePlan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
@@ -20,13 +22,11 @@ from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
 from purer_lightning.objectives.base import Objective, Outcome, check_outputs
-from purer_lightning.objectives.comparison import LOSSES, LossName, relational
 from purer_lightning.objectives.dead_leaves import dead_leaves
+from purer_lightning.objectives.distillation_losses import LOSSES, LossName, relational
 from purer_lightning.objectives.episodic import outer_loop
-from purer_lightning.parallel import ALONE, Ranks
-from purer_lightning.pool.judgement import CHUNK, Judges, by_teacher, centred, spread
+from purer_lightning.pool.ensemble import CHUNK, Judges, by_teacher, centred, spread
 from purer_lightning.pool.teachers import Pool
-from purer_lightning.precision import widened
 from purer_lightning.seeding import generator
 
 

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from purer_lightning.compute.precision import full_precision
 from purer_lightning.episode import Episode, EpisodePlan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.base import Objective, Outcome
-from purer_lightning.precision import full_precision
 
 
 class Episodic(Objective):

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from purer_lightning.errors import PurerError
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.checks import check_classes, check_record, checked_network
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, TeacherRecord, check_normalisation, read_manifest
-from purer_lightning.pool.records import check_same_images, store_teacher
+from purer_lightning.pool.writing import check_same_images, store_teacher
 
 
 def add(

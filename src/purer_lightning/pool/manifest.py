@@ -9,7 +9,7 @@ from typing import Any
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 
 FORMAT = 1
 MANIFEST = "pool.json"

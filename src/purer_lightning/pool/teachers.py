@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.nets.functional import running_statistics
-from purer_lightning.normalisation import Normalisation
+from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.checks import check_classes, checked_teacher
+from purer_lightning.pool.lazy import MappedTeacher, Resident, check_files
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, read_manifest
-from purer_lightning.pool.resident import MappedTeacher, Resident, check_files
 
 
 class PoolClass(NamedTuple):

@@ -7,8 +7,8 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from purer_lightning.data.datasets import open_split
 from purer_lightning.data.real_episodes import RealEpisodes
+from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 from purer_lightning.report.images import address
 from purer_lightning.report.markup import Html, details, percent, section, tag

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from purer_lightning.errors import PurerError
-from purer_lightning.report.gallery import Sheets, read_sheets
 from purer_lightning.report.markup import Html, join, section, tag
 from purer_lightning.report.runs import Run
 from purer_lightning.running.names import PSEUDO_IMAGES
+from purer_lightning.running.sheets import Sheets, read_sheets
 
 MOMENTS, COLUMNS = 12, 8  # of the gallery: what fits into a page of a few megabytes, and across a phone
 QUALITY = 85  # of WebP, 0 to 100: a third of PNG's bytes, and no difference that the eye finds in such pictures

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from purer_lightning.progress import duration
 from purer_lightning.report.figures import run_class
 from purer_lightning.report.markup import Html, breakable, details, join, percent, section, table, tag
 from purer_lightning.report.runs import Run, spoken
+from purer_lightning.running.progress import duration
 
 Line = tuple[str, Callable[[Run], str]]
 

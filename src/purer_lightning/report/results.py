@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from purer_lightning.errors import PurerError
-from purer_lightning.metrics import Interval, interval
+from purer_lightning.evaluation.metrics import Interval, interval
 from purer_lightning.report.runs import Run, located, read_json
 from purer_lightning.running.names import EPISODES, RESULTS
 

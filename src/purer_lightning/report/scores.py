@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from purer_lightning.metrics import Interval
+from purer_lightning.evaluation.metrics import Interval
 from purer_lightning.report.figures import run_class
 from purer_lightning.report.markup import Html, breakable, html, join, percent, plot, section, table, tag
 from purer_lightning.report.results import ICFIL, PLAIN, Result, Row, Task, by_task, paired

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 
 from purer_lightning.errors import PurerError, nearest
-from purer_lightning.learners.base import Learner
 
 FOLDER = "checkpoints"  # within a run folder
 SETTINGS = "settings"  # under which a checkpoint holds those of its run
@@ -16,67 +15,6 @@ VALIDATION_DUE = "validation_due"  # whether a run that goes on from it begins w
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
 BEST = "best.ckpt"  # by meta-val
 WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints
-
-# What has to agree, and what to change where it does not.
-REMEDIES = {
-    "architecture": "set model.learner.init_args.architecture to the checkpoint's",
-    "arguments": "set model.learner.init_args.arguments to the checkpoint's",
-    "outputs": "set model.learner.init_args.outputs to the checkpoint's, or data.way where outputs is null",
-    "channels": "choose the data.pool it was trained on",
-    "image_size": "choose the data.pool it was trained on",
-}
-ALWAYS_SAID = ("architecture", "arguments")  # the rest was added later, and older checkpoints lack it
-
-
-def check_meta_model(checkpoint: Mapping[str, Any], learner: Learner) -> None:
-    """Compare a checkpoint's meta-model with a learner that is built.
-
-    Args:
-        checkpoint: as torch has loaded it.
-        learner: what is to take the weights.
-
-    Raises:
-        PurerError: the learner takes none, the file is no checkpoint of ours, or its network is another.
-    """
-    if not learner.takes_checkpoint:
-        raise PurerError(
-            f"{type(learner).__name__} takes its weights from the pool and has no use for a checkpoint; leave "
-            "--ckpt_path out."
-        )
-    said = checkpoint.get("meta_model")
-    if not isinstance(said, Mapping) or not said.keys() >= set(ALWAYS_SAID) or "state_dict" not in checkpoint:
-        raise PurerError(
-            "The file given by --ckpt_path is no checkpoint of purer fit: it does not describe a meta-model; "
-            "give one from a run's folder 'checkpoints'."
-        )
-    # Older checkpoints speak of the tasks' way alone, which was then the number of outputs.
-    said = {"outputs": said["way"], **said} if "way" in said else said
-    wanted = learner.describe()
-    for name, remedy in REMEDIES.items():
-        if name in said and said[name] != wanted[name]:
-            raise PurerError(
-                f"The checkpoint's meta-model has {name} {said[name]!r}, but the settings say {wanted[name]!r}; "
-                f"{remedy}."
-            )
-    if remembers(said) != remembers(wanted):
-        raise PurerError(
-            f"The checkpoint's meta-model was trained with batchnorm '{said['batchnorm']}', but the settings say "
-            f"'{wanted['batchnorm']}': only a network trained with 'running' has running statistics; change "
-            "model.learner.init_args.batchnorm."
-        )
-    own = {f"learner.{name}" for name in learner.state_dict()}
-    other = own.symmetric_difference(checkpoint["state_dict"])
-    if other:
-        raise PurerError(
-            f"The checkpoint was trained with the learner {said.get('learner', 'of another class')}, whose weights are "
-            f"not those of {wanted['learner']}: '{min(other)}' is in one alone; set model.learner.class_path to the "
-            "checkpoint's."
-        )
-
-
-def remembers(described: Mapping[str, Any]) -> bool:
-    """Whether a meta-model so described keeps BatchNorm's running statistics."""
-    return described.get("batchnorm") == "running"
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from purer_lightning.callbacks.preemption import Interrupted
 from purer_lightning.errors import PurerError
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import FOLDER, LAST, SETTINGS, WORDS, Found, last_checkpoint, read_checkpoint
 from purer_lightning.running.run_folder import is_first_rank
+from purer_lightning.running.signals import Interrupted
 from purer_lightning.running.slurm import is_job, is_preempted, requeue
 
 # What says where a run is and how it is begun or watched, or follows from other settings.

@@ -1,0 +1,1 @@
+"""How a run computes: ranks, threads, precision, memory. Knows nothing of the method."""

@@ -1,0 +1,142 @@
+"""The data step's gradient: every teacher judges the images of its own classes (PURER's Episode Inversion).
+
+One teacher after the other, or as many at once as there are threads: only so many teachers' graphs are alive at a time.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from purer_lightning.compute.precision import gradients
+from purer_lightning.compute.ranks import ALONE, Ranks
+from purer_lightning.compute.threads import one_thread, side_by_side
+from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
+from purer_lightning.nets.functional import running_statistics
+from purer_lightning.seeding import generator
+
+
+class ClassTeacher(Protocol):
+    """What inversion needs of a teacher."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Frozen, in eval mode."""
+        ...
+
+    @property
+    def classes(self) -> Tensor:
+        """int64, (outputs,): the bank's class for which each output of the network stands."""
+        ...
+
+
+def draw_jitter(seed: int, update: int, reach: int = 2) -> tuple[int, int]:
+    """Draw the offset (down, right) in {-reach..reach}^2 by which all images are rolled in one update.
+
+    One offset for all teachers, keyed by the update alone: so the order of teachers changes nothing.
+    A reach of 2 pixels is the released code's.
+    """
+    down, right = torch.randint(-reach, reach + 1, (2,), generator=generator(seed, "jitter", update)).tolist()
+    return down, right
+
+
+class TeacherGradient(NamedTuple):
+    """What one teacher says of the images of its classes.
+
+    Attributes:
+        terms: L_EI, without a graph.
+        gradient: its gradient, (classes, images_per_class, C, H, W), classes in the order of the teacher's outputs.
+    """
+
+    terms: InversionTerms
+    gradient: Tensor
+
+    def packed(self) -> Tensor:
+        """Return all values in one row, the terms first."""
+        return torch.cat([torch.stack(list(self.terms)), self.gradient.flatten()])
+
+    @classmethod
+    def unpacked(cls, row: Tensor, shape: tuple[int, ...]) -> "TeacherGradient":
+        """Return what ``packed`` made a row of; ``shape`` is that of the gradient."""
+        count = len(InversionTerms._fields)
+        return cls(InversionTerms(*row[:count]), row[count:].view(shape))
+
+
+def teacher_gradient(
+    teacher: ClassTeacher, images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
+) -> TeacherGradient:
+    """Compute one teacher's L_EI and its gradient with respect to the images of the teacher's classes.
+
+    Args:
+        teacher: the one to ask.
+        images: the bank, (classes, images_per_class, C, H, W).
+        jitter: roll (down, right) in pixels.
+        prior_weights: weights of the priors.
+    """
+    network = teacher.network  # once, since a teacher on disk may be read for it
+    rows = images.detach()[teacher.classes.to(images.device)].requires_grad_()
+    # Faster on a CPU than the contiguous format: benchmarks/README.md.
+    own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
+    terms = inversion_loss(network, {}, own, labels, running_statistics(network), prior_weights)
+    (gradient,) = gradients(terms.total, [rows])
+    return TeacherGradient(terms.detached(), gradient)
+
+
+def of_all_ranks(
+    own: Iterator[TeacherGradient], shapes: Sequence[tuple[int, ...]], ranks: Ranks, like: Tensor
+) -> Iterable[TeacherGradient]:
+    """Return every teacher's gradient, in the order of the teachers; each rank receives them all.
+
+    Args:
+        own: those of this rank's share. A single rank hands them on as they come, and holds no more of them.
+        shapes: of all teachers' gradients.
+        ranks: the processes of the run.
+        like: has the gradients' dtype and device.
+    """
+    if ranks.size == 1:
+        return own
+    lengths = [len(InversionTerms._fields) + math.prod(shape) for shape in shapes]
+    rows = ranks.gather([found.packed() for found in own], lengths, like)
+    return [TeacherGradient.unpacked(row, shape) for row, shape in zip(rows, shapes, strict=True)]
+
+
+def inversion_gradient(
+    teachers: Sequence[ClassTeacher],
+    images: Tensor,
+    jitter: tuple[int, int],
+    prior_weights: InversionWeights,
+    ranks: Ranks = ALONE,
+    moved: Tensor | None = None,
+) -> tuple[InversionTerms, Tensor]:
+    """Compute sum_m L_EI(D_m) over the teachers and its gradient with respect to the bank's images.
+
+    Each rank asks its share of the teachers. All receive every teacher's gradient and add them up in the order of the
+    teachers, so that the sum is the same to the bit on any number of ranks.
+
+    Args:
+        teachers: every teacher weighs the same.
+        images: the bank, (classes, images_per_class, C, H, W).
+        jitter: roll (down, right) in pixels.
+        prior_weights: weights of the priors.
+        ranks: the processes of the run.
+        moved: the rows of the bank whose gradient is wanted, int64 (K,), ascending, with all that the teachers know
+            among them; all of the bank's for None.
+
+    Returns:
+        The terms summed over teachers, without a graph, and the gradient, of the bank's shape, or of K rows of it.
+        Images of classes that no teacher knows have gradient zero; those that several know, the sum.
+    """
+    moved = torch.arange(len(images)) if moved is None else moved
+    shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
+    ask = partial(teacher_gradient, images=images, jitter=jitter, prior_weights=prior_weights)
+    own = side_by_side(ask, ranks.share(teachers), images)
+    with one_thread():
+        gradient, terms = images.new_zeros(len(moved), *images.shape[1:]), []
+        for teacher, found in zip(teachers, of_all_ranks(own, shapes, ranks, images.detach()), strict=True):
+            gradient.index_add_(0, torch.searchsorted(moved, teacher.classes).to(images.device), found.gradient)
+            terms.append(found.terms)
+        return sum(terms[1:], start=terms[0]), gradient
