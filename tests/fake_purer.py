@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from purer_lightning import trainer_cli
+from purer_lightning.cli import trainer
 from run import Runner
 
 # Notes what it is called with, and leaves the files that the runner asks for.
@@ -48,11 +48,11 @@ def make_parser(monkeypatch: pytest.MonkeyPatch) -> LightningArgumentParser:
     """Return the parser of ``purer fit``, ``validate`` and ``test``: making it takes longer than reading many lines."""
     made = list[LightningArgumentParser]()
 
-    def keep(_: trainer_cli.PurerCLI, parser: LightningArgumentParser, __: object) -> None:
+    def keep(_: trainer.PurerCLI, parser: LightningArgumentParser, __: object) -> None:
         made.append(parser)
         raise SystemExit
 
-    monkeypatch.setattr(trainer_cli.PurerCLI, "parse_arguments", keep)
+    monkeypatch.setattr(trainer.PurerCLI, "parse_arguments", keep)
     with pytest.raises(SystemExit):
-        trainer_cli.run(["test"])
+        trainer.run(["test"])
     return made[0]

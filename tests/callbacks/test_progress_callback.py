@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from purer_lightning import progress
 from purer_lightning.callbacks.progress import ProgressCallback, with_progress
 from purer_lightning.cli import main
+from purer_lightning.running import progress
 from terminals import pipe, terminal
 
 
