@@ -17,7 +17,7 @@ SCRIPTS = sorted((SOURCE.parents[1] / "experiments").glob("*.py"))
 # From the ground up: a module imports what stands on its own floor or below, never what stands above. Those of one line
 # share a floor. A module belongs to the longest name here that begins its own.
 FLOORS = [
-    ["errors", "files", "seeding", "episode"],
+    ["errors", "files", "seeding", "episode", "plugs"],
     ["compute"],
     ["nets"],
     ["data"],
@@ -26,7 +26,7 @@ FLOORS = [
     ["learners"],
     ["objectives"],
     ["engine"],
-    ["running", "tracking"],
+    ["running"],
     ["pool.pretraining"],
     ["evaluation"],
     ["training"],
@@ -56,7 +56,7 @@ SUFFIXES = (".csv", ".html", ".json", ".png", ".txt", ".yaml")
 LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
 MAY_IMPORT_LIGHTNING = [
     "cli/*",
-    "tracking/*",
+    "running/tracking/*",
     "pool/pretraining/*",
     "training/*",
     "evaluation/*",

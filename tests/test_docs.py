@@ -175,7 +175,7 @@ def test_each_equation_leads_to_the_function_that_computes_it(site: Path) -> Non
     for function in (
         "inversion.loss.inversion_loss",
         "inversion.priors.total_variation",
-        "calibration.contrastive_loss",
+        "evaluation.icfil.contrastive_loss",
     ):
         (page,) = set(re.findall(rf'href="([^"#]+)#purer_lightning\.{re.escape(function)}"', text))
         assert f'id="purer_lightning.{function}"' in (site / page).read_text(encoding="utf-8")

@@ -35,6 +35,7 @@ _MOVED = {
     "pool.judgement": "pool.ensemble",
     "precision": "compute.precision",
     "schedule": "training.schedule",
+    "tracking": "running.tracking",
 }
 
 

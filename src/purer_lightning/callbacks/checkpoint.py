@@ -28,7 +28,7 @@ from purer_lightning.running.signals import (
     largest_of_ranks,
     obey_in_evaluation,
 )
-from purer_lightning.tracking import WandbRun
+from purer_lightning.running.tracking import WandbRun
 
 
 class LastCheckpoint(Checkpoint):

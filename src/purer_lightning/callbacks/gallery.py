@@ -14,7 +14,7 @@ from purer_lightning.files import replacing
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.running.names import PSEUDO_IMAGES
 from purer_lightning.running.sheets import Shown, save_gallery, save_sheet
-from purer_lightning.tracking import WandbRun
+from purer_lightning.running.tracking import WandbRun
 from purer_lightning.training import PurerModule
 
 

@@ -38,7 +38,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
             "purer_lightning.adaptation.command",
             "adapt",
         ),
-        "dashboard": ("a W&B workspace of the curriculum", "purer_lightning.tracking.dashboard", "dashboard"),
+        "dashboard": ("a W&B workspace of the curriculum", "purer_lightning.running.tracking.dashboard", "dashboard"),
         "report": ("curves, pictures and results of runs in one HTML file", "purer_lightning.report.page", "report"),
     },
     "find your way": {

@@ -145,7 +145,7 @@ def wandb_findings() -> Iterator[Finding]:
     """Say what ``--wandb.enabled true`` would do, without asking the server."""
     import wandb
 
-    from purer_lightning.tracking import settled_mode
+    from purer_lightning.running.tracking import settled_mode
 
     try:
         mode = settled_mode("auto")

@@ -47,7 +47,7 @@ from purer_lightning.running.run_folder import (
 )
 from purer_lightning.running.signals import Interrupted, handlers_kept
 from purer_lightning.running.slurm import check_tasks, device_count
-from purer_lightning.tracking import WandbRun, WandbSettings, settled_mode
+from purer_lightning.running.tracking import WandbRun, WandbSettings, settled_mode
 from purer_lightning.training import PurerModule
 from purer_lightning.training.data_module import PseudoEpisodeDataModule
 

@@ -1,6 +1,5 @@
 """Learners by name. A file names a learner; it never names code to import."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from purer_lightning.learners.maml import Maml
 from purer_lightning.learners.protonet import ProtoNet
 from purer_lightning.learners.r2d2 import R2D2
 from purer_lightning.nets.normalisation import Normalisation
+from purer_lightning.plugs import by_path, subclass_of
 
 LEARNERS: dict[str, type[Learner]] = {
     learner.__name__: learner for learner in (Maml, FeatureClassifier, ProtoNet, R2D2, Learn2LearnMaml)
@@ -80,19 +80,7 @@ def import_learner(path: str) -> type[Learner]:
     Raises:
         PurerError: there is no such module or class, or it is no learner.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PurerError(
-            f"Expected --learner to be package.module.ClassName, but '{path}' cannot be imported ({error}); give its "
-            "whole path, and start where Python finds the package."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Learner)):
-        raise PurerError(
-            f"Expected --learner to name a subclass of purer_lightning.learners.Learner, but '{path}' is none."
-        )
-    return found
+    return by_path(path, "--learner", subclass_of(Learner))  # type: ignore[type-abstract]  # the user's own is not
 
 
 def check_meta_model(checkpoint: Mapping[str, Any], learner: Learner) -> None:

@@ -7,7 +7,7 @@ import pytest
 import wandb
 
 from purer_lightning.errors import PurerError
-from purer_lightning.tracking.login import WandbSettings, settled_identity, settled_mode
+from purer_lightning.running.tracking.login import WandbSettings, settled_identity, settled_mode
 from tracking.conftest import Tracked
 
 KEY = "k" * 40  # of the length that W&B demands; nobody's

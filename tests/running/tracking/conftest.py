@@ -36,7 +36,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Track
     last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr("purer_lightning.tracking.run.rank_zero_info", lines.append)
+        patch.setattr("purer_lightning.running.tracking.run.rank_zero_info", lines.append)
         main([*fit, "--trainer.max_steps", str(HALF)])
         main([*fit, "--trainer.max_steps", str(WHOLE), *last])
         main(["test", "--config", "demo.yaml", *flags, *shown, *last])

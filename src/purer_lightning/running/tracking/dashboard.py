@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
-from purer_lightning.tracking.login import PROJECT, settled_mode
-from purer_lightning.tracking.run import GALLERY, POOL, STEP
+from purer_lightning.running.tracking.login import PROJECT, settled_mode
+from purer_lightning.running.tracking.run import GALLERY, POOL, STEP
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace

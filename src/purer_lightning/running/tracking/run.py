@@ -16,7 +16,7 @@ from torch import Tensor
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.pool.manifest import PoolManifest
-from purer_lightning.tracking.login import IDENTITY, Identity, Mode, WandbSettings, settled_identity
+from purer_lightning.running.tracking.login import IDENTITY, Identity, Mode, WandbSettings, settled_identity
 
 STEP = "curriculum/step"  # the meta-update: the horizontal axis of every curve
 CURVES = ("curriculum/*", "train/*", "inversion/*", "val/*")

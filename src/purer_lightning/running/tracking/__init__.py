@@ -4,7 +4,7 @@ Nothing here is reached unless a user asks for it (``wandb.enabled``, ``purer da
 server unasked.
 """
 
-from purer_lightning.tracking.login import WandbSettings, settled_mode
-from purer_lightning.tracking.run import WandbRun
+from purer_lightning.running.tracking.login import WandbSettings, settled_mode
+from purer_lightning.running.tracking.run import WandbRun
 
 __all__ = ["WandbRun", "WandbSettings", "settled_mode"]

@@ -13,7 +13,7 @@ import pytest
 from purer_lightning.callbacks.gallery import is_moment
 from purer_lightning.cli import main
 from purer_lightning.pool.manifest import read_manifest
-from purer_lightning.tracking import WandbRun, WandbSettings
+from purer_lightning.running.tracking import WandbRun, WandbSettings
 from tracking import wandb_file
 from tracking.conftest import WHOLE, Tracked
 

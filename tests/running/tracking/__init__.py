@@ -1,0 +1,1 @@
+"""Tests of purer_lightning.running.tracking."""

@@ -1,1 +1,0 @@
-"""Tests of purer_lightning.tracking."""
