@@ -40,9 +40,9 @@ def by_name(kind: str, name: str, ours: Mapping[str, Any], check: Callable[[Any,
         return check(ours[name], f"'{name}'")
     points = installed(kind)
     if name not in points:
-        known = [*ours, *points]
+        known = sorted({*ours, *points})
         raise PurerError(
-            f"Expected one of the {kind} {', '.join(sorted(known))}, but got '{name}'.{nearest(name, known)} Install "
+            f"Expected one of the {kind} {', '.join(known)}, but got '{name}'.{nearest(name, known)} Install "
             f"the package that offers it, or name your own class by its path, such as package.module.Class."
         )
     package = points[name].dist
