@@ -25,6 +25,7 @@ from purer_lightning.cli.configs import bundled_configs
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+SNIPPET = re.compile(r'^--8<-- "(?P<file>[^":]+)"$', re.M)
 LANGUAGES = {"sh", "python", "yaml", "text"}
 FOREIGN = re.compile(r"""(?:src|href)=["']?(?:https?:)?//[^"'\s>]+|url\(["']?(?:https?:)?//[^)]+|@import[^;]+//[^;]+""")
 CHROMIUM = os.environ.get("PURER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -55,7 +56,12 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> list[Block]:
     found = FENCE.finditer(page.read_text(encoding="utf-8"))
-    return [Block(match["language"], match["code"], match["why"]) for match in found]
+    return [Block(match["language"], SNIPPET.sub(included, match["code"]), match["why"]) for match in found]
+
+
+def included(snippet: re.Match[str]) -> str:
+    """Return the file that the built page has in the place of this line."""
+    return (PROJECT / snippet["file"]).read_text(encoding="utf-8")
 
 
 def layered(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
