@@ -1,0 +1,1 @@
+"""A package as somebody else would write it, with a part for each plug; docs/extend.md shows its files."""
