@@ -19,11 +19,12 @@ from torch.nn import functional as F
 from interleaved import CLOCKS, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
 from problem import Setting, make_pool
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.data.preparation import prepare
 from purer_lightning.data.real_episodes import RealEpisodes
 from purer_lightning.data.splits import ImageSplit, open_split
-from purer_lightning.engine import accelerate
+from purer_lightning.engine.choice import compiled
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.pool.ensemble import Judges
 
@@ -33,13 +34,15 @@ WAY = 5
 TEACHER_BATCH, TEACHER_BATCHES = 128, 4  # of pre-training; an epoch of a CIFAR-FS teacher has 19
 
 
-def training(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[[], object]:
+def training(
+    network: nn.Module, backend: Backend, batches: list[tuple[torch.Tensor, torch.Tensor]]
+) -> Callable[[], object]:
     """Return what trains a network by Adam on these batches, as pre-training and distillation do."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def work() -> None:
         for images, targets in batches:
-            said = network(images)
+            said = backend.run(network, {}, images).logits
             loss = F.smooth_l1_loss(said, targets) if targets.is_floating_point() else F.cross_entropy(said, targets)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -48,26 +51,24 @@ def training(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]
     return work
 
 
-def networks_of(outputs: int) -> dict[str, nn.Module]:
+def networks_of(outputs: int) -> dict[str, tuple[nn.Module, Backend]]:
     """Return one Conv4 in training, as the reference and as both engines run it."""
     torch.manual_seed(0)
     plain = NetworkSpec("conv4", outputs, 3, 32).build(running_statistics=True).train()
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    compiled = copy.deepcopy(last)
-    accelerate([compiled])
-    return {"plain": plain, "channels last": last, "compiled": compiled}
+    return {"plain": (plain, PLAIN), "channels last": (last, PLAIN), "compiled": (copy.deepcopy(last), compiled())}
 
 
 def pretraining() -> Ways:
     """Four of a teacher's batches: the reference, and both ways to run the product's loop."""
     data = [(torch.randn(TEACHER_BATCH, 3, 32, 32), torch.arange(TEACHER_BATCH) % 5) for _ in range(TEACHER_BATCHES)]
-    return {name: training(network, laid_out(data, name)) for name, network in networks_of(5).items()}
+    return {name: training(*way, laid_out(data, name)) for name, way in networks_of(5).items()}
 
 
 def student() -> Ways:
     """A theta step of distillation: 64 outputs of all teachers, running statistics."""
     data = [(torch.randn(BATCH, 3, 32, 32), torch.randn(BATCH, 64))]
-    return {name: training(network, laid_out(data, name)) for name, network in networks_of(64).items()}
+    return {name: training(*way, laid_out(data, name)) for name, way in networks_of(64).items()}
 
 
 def laid_out(data: list[tuple[torch.Tensor, torch.Tensor]], way: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -80,8 +81,7 @@ def judging() -> Ways:
     """All teachers' logits of one batch: teachers as they are, folded (the plain engine), and folded and fused."""
     teachers = [teacher.network for teacher in make_pool(Setting(), torch.float32).teachers]
     images = torch.randn(BATCH, 3, 32, 32)
-    plain, fused = Judges(teachers).to(images), Judges(teachers).to(images)
-    accelerate(fused.networks)
+    plain, fused = Judges(teachers).to(images), Judges(teachers, compiled()).to(images)
 
     def judge(asked: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():

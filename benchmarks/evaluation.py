@@ -15,8 +15,9 @@ from torch import Tensor
 
 from interleaved import CLOCKS, in_turn, medians, ratios
 from machine import RESULTS, describe_machine, headline, write_result
+from purer_lightning.compute.backend import PLAIN
 from purer_lightning.data.real_episodes import AT_ONCE
-from purer_lightning.engine import accelerate
+from purer_lightning.engine import choice
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
@@ -31,11 +32,9 @@ _learner: Learner  # of a worker process
 def make_learner(*, compiled: bool) -> Learner:
     """Return an untrained Conv4 as MAML; in contiguous memory where it is not compiled, as the reference is."""
     learner = Maml()
-    learner.build(WAY, 3, SIZE, 0)
+    learner.build(WAY, 3, SIZE, 0, choice.compiled() if compiled else PLAIN)
     learner.eval()
-    if compiled:
-        accelerate(learner.networks())
-    else:
+    if not compiled:
         learner.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return learner
 

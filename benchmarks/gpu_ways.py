@@ -12,12 +12,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from parts import Part, flat
 from problem import Problem, Setting
-from purer_lightning.callbacks.engine import in_batches
+from purer_lightning.compute import backend
+from purer_lightning.compute.backend import Run
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, Task
 from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.engine.batched_teachers import BatchedTeachers
+from purer_lightning.engine.choice import EngineChoice
 from purer_lightning.episode import draw_plan
 from purer_lightning.evaluation import IcfilEvaluation
+from purer_lightning.evaluation.scoring import score_episodes
 from purer_lightning.inversion.gradient import draw_jitter
 from purer_lightning.learners.maml import Maml
 from purer_lightning.pool.teachers import Teacher
@@ -51,13 +54,12 @@ class Engines:
         self.problem = Problem(setting, dtype, device)
         self.problem.attach()
         module = self.problem.module
-        self._ways = {LOOPED: (module.inversion_gradient, module.meta_gradient)}
-        in_batches(module, at_once)
-        self._ways[BATCHED] = (module.inversion_gradient, module.meta_gradient)
+        run = Run(device, "32-true", updates=1, learner=module.learner, objective=module.objective)
+        self._ways = {LOOPED: backend.PLAIN, BATCHED: EngineChoice("batched", at_once).backend(run)}
 
     def switch(self, name: str) -> None:
         """Let the module compute by this engine."""
-        self.problem.module.inversion_gradient, self.problem.module.meta_gradient = self._ways[name]
+        self.problem.use(self._ways[name])
 
     def ways(self, part: Part) -> dict[str, Way]:
         """Return the ways to compute a part."""
@@ -157,5 +159,5 @@ def scoring_ways(problem: Problem) -> dict[str, Way]:
         for number, episode in enumerate(module.bank.episodes(plan))
     ]
     assert isinstance(learner, Maml)
-    batched = BatchedScores(learner, evaluation.calibration, evaluation.seed)
-    return {PLAIN: lambda: [evaluation.score(episode) for episode in episodes], BATCHED: lambda: batched(episodes)}
+    given = (learner, episodes, evaluation.calibration, evaluation.seed)
+    return {PLAIN: lambda: score_episodes(*given), BATCHED: lambda: BatchedScores()(*given)}

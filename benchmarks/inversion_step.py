@@ -16,9 +16,9 @@ from machine import RESULTS, describe_machine, headline, write_result
 from plain import PlainTeacher, PlainUpdate
 from problem import Problem, Setting
 from purer_lightning.compute.memory import keep_freed_memory
-from purer_lightning.engine import accelerate
+from purer_lightning.engine.choice import compiled
 from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
-from purer_lightning.nets.functional import channel_statistics
+from purer_lightning.nets.statistics import channel_statistics
 
 
 class ChannelsLast(PlainTeacher):
@@ -60,10 +60,14 @@ def time_variants(setting: Setting, rounds: int, clock: Clock) -> dict[str, list
     for name, kind in VARIANTS.items():
         teachers = [kind(copy.deepcopy(known.network), known.classes) for known in problem.module.pool.teachers]
         updates[name] = PlainUpdate(teachers, problem.plain.bank, problem.plain.theta)
-    accelerate(known.network for known in problem.module.pool.teachers)
+    backend = compiled()
     ways = {name: partial(update.inversion_gradient, jitter) for name, update in updates.items()} | {
         "the compiled engine": lambda: inversion_gradient(
-            problem.module.pool.teachers, problem.module.bank.images, jitter, problem.module.inversion
+            problem.module.pool.teachers,
+            problem.module.bank.images,
+            jitter,
+            problem.module.inversion,
+            backend=backend,
         )
     }
     return in_turn(ways, rounds, clock)

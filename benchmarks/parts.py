@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from problem import LAMBDA, Problem
-from purer_lightning.inversion.gradient import draw_jitter
-from purer_lightning.training.gradient import adversarial_gradient
+from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
+from purer_lightning.training.gradient import adversarial_gradient, meta_gradient
 
 SAME = 1e-5  # relative; what float32 leaves of an image's gradient unless a kink is decided otherwise
 
@@ -28,13 +28,14 @@ def parts_of(problem: Problem) -> list[Part]:
     plan, jitter = problem.data.plan(0), draw_jitter(module.seed, 0)
 
     def product_inversion_gradient() -> Tensor:
-        return module.inversion_gradient(module.pool.teachers, module.bank.images, jitter, module.inversion)[1]
+        gradient = module.backend.fast(inversion_gradient)
+        return gradient(module.pool.teachers, module.bank.images, jitter, module.inversion, backend=module.backend)[1]
 
     def product_adversarial_gradient() -> Tensor:
         return adversarial_gradient(module.objective, module.learner, module.bank, plan.adversarial)
 
     def product_meta_gradient() -> Tensor:
-        return module.meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
+        return meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
 
     def plain_update(weight: float) -> None:
         plain.data_step(jitter, weight, plan.adversarial)

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from interleaved import CLOCKS
 from machine import RESULTS, describe_machine, headline, write_result
-from purer_lightning.callbacks import EngineCallback, SynthesisCallback
+from purer_lightning.callbacks import SynthesisCallback
 from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
@@ -125,7 +125,7 @@ def measure(case: Case, folder: Path, rounds: int, threads: int, clock_name: str
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[EngineCallback("plain"), SynthesisCallback(on_disk=case.on_disk), clock],
+            callbacks=[SynthesisCallback(on_disk=case.on_disk), clock],
             default_root_dir=run,
         )
         begin = clock.clock()

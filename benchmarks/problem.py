@@ -8,8 +8,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from plain import INNER_LR, PlainTeacher, PlainUpdate
-from purer_lightning.callbacks.engine import in_one_pass
-from purer_lightning.engine import accelerate
+from purer_lightning.compute.backend import PLAIN, Backend
+from purer_lightning.engine import choice
 from purer_lightning.inversion.curriculum import CurriculumSettings
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
@@ -107,15 +107,20 @@ class Problem:
         """Give the module its optimisers without a Trainer, whose loop is none of the algorithm.
 
         Args:
-            compiled: run the module's networks and the images' optimiser as ``engine.choice compiled`` does.
+            compiled: compute as ``engine.choice compiled`` does.
         """
+        backend = choice.compiled() if compiled else PLAIN
         fabric = Fabric(accelerator=self.module.bank.images.device.type, devices=1)
         optimizers = self.module.configure_optimizers()[0]
         fabric.setup(self.module, *optimizers)
         self.module.on_fit_start()
-        if compiled:
-            accelerate([*(teacher.network for teacher in self.module.pool.teachers), *self.module.learner.networks()])
-            in_one_pass(optimizers[1], True)
+        for group in optimizers[1].param_groups:
+            group["fused"] = backend.one_pass or None
+        self.use(backend)
+
+    def use(self, backend: Backend) -> None:
+        """Let the module compute by this backend."""
+        self.module.backend = self.module.learner.backend = backend
 
     def restore(self) -> None:
         """Put images and parameters of both paths back to the common start."""

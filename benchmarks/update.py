@@ -22,9 +22,8 @@ from interleaved import CLOCKS, Clock, seconds_of
 from machine import RESULTS, describe_machine, headline, write_result
 from parts import SAME, Difference, compare_gradients, parts_of
 from problem import Problem, Setting
-from purer_lightning.callbacks.engine import EngineCallback
 from purer_lightning.compute.memory import keep_freed_memory
-from purer_lightning.engine import Engine
+from purer_lightning.engine.choice import Choice, EngineChoice
 
 MIB = 2**20
 
@@ -77,7 +76,7 @@ class Stopwatch(Callback):
         self._begin = self.clock()
 
 
-def time_trainer(rounds: int, clock: Clock, engine: Engine) -> Times:
+def time_trainer(rounds: int, clock: Clock, engine: Choice) -> Times:
     """Time updates of ``Trainer.fit`` with the switch off, and plain ones in turn."""
     problem = Problem(Setting())
     plain_update = next(part.plain for part in parts_of(problem) if part.name == "update, switch off")
@@ -92,9 +91,10 @@ def time_trainer(rounds: int, clock: Clock, engine: Engine) -> Times:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[EngineCallback(engine), stopwatch],
+            callbacks=[stopwatch],
             default_root_dir=folder,
         )
+        problem.module.engine = EngineChoice(engine)
         trainer.fit(problem.module, datamodule=problem.data)
     return Times(stopwatch.times.plain[:rounds], stopwatch.times.product[:rounds])
 
@@ -112,7 +112,7 @@ def prepare_process(threads: int, allocator: str) -> None:
         keep_freed_memory()
 
 
-def peak_memory(path: str, threads: int, allocator: str, engine: Engine) -> dict[str, float]:
+def peak_memory(path: str, threads: int, allocator: str, engine: Choice) -> dict[str, float]:
     """Run three updates with the switch on; return MiB before and at the peak. For a process of its own."""
     prepare_process(threads, allocator)
     problem = Problem(Setting())
@@ -124,7 +124,7 @@ def peak_memory(path: str, threads: int, allocator: str, engine: Engine) -> dict
     return {"before": before, "peak": resident("VmHWM")}
 
 
-def measure_memory(threads: int, allocator: str, engine: Engine) -> dict[str, dict[str, float]]:
+def measure_memory(threads: int, allocator: str, engine: Choice) -> dict[str, dict[str, float]]:
     """Return both paths' memory, each in a fresh process, since a peak never falls."""
     given = (threads, allocator, engine)
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
@@ -197,7 +197,7 @@ def main() -> None:
 
     conditions = {name: value for name, value in vars(arguments).items() if name != "output"}
     machine = describe_machine() | {"torch": torch.__version__}
-    engine: Engine = arguments.engine
+    engine: Choice = arguments.engine
     compiled = engine == "compiled"
     memory = measure_memory(arguments.threads, arguments.allocator, engine)
     differences = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_folders import png
 from PIL import Image
 
+from picture_folders import png
 from purer_lightning.adaptation.pictures import (
     find_query,
     find_support,

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from picture_folders import small_dataset
 from PIL import Image
 
+from picture_folders import small_dataset
 from purer_lightning.cli.examples import CLASSES, QUERY, SUPPORT, write_examples
 from purer_lightning.data.splits import open_split
 

@@ -12,15 +12,16 @@ from purer_lightning.compute.precision import SCALES, full_precision, gradients
 from purer_lightning.evaluation.metrics import interval
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets.functional import batchnorm_statistics, features, logits
+from purer_lightning.nets.functional import features, logits, run
 from purer_lightning.objectives.episodic import outer_loop
 
 
 def test_feature_statistics_logits_and_features_are_float32_under_autocast() -> None:
     network = NetworkSpec("conv4", 3, 3, 16, {"width": 4}).build(running_statistics=True).eval()
     images = torch.randn(5, 3, 16, 16)
-    with torch.autocast("cpu", dtype=torch.bfloat16), batchnorm_statistics(network) as found:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         assert network(images).dtype == torch.bfloat16
+        found = run(network, {}, images, statistics=True).statistics
         said, seen = logits(network, {}, images), features(network, dict(network.named_parameters()), images)
     assert {said.dtype, seen.dtype} == {torch.float32}
     assert {value.dtype for pair in found.values() for value in pair} == {torch.float32}

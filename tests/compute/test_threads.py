@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from purer_lightning.cli import main
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.threads import one_thread, side_by_side
-from purer_lightning.engine.blocks import fuse
+from purer_lightning.engine.choice import compiled
 from purer_lightning.engine.compilation import library
 from purer_lightning.episode import draw_plan
 from purer_lightning.errors import PurerError
@@ -136,14 +137,17 @@ def test_work_on_another_device_stays_with_the_caller() -> None:
     assert threading.get_ident() not in set(side_by_side(lambda _: threading.get_ident(), range(3), HERE))
 
 
-def make_teachers(engine: str) -> list[Teacher]:
+def backend_of(engine: str) -> Backend:
+    return compiled() if engine == "compiled" else PLAIN
+
+
+def make_teachers() -> list[Teacher]:
     """Return three Conv4 teachers of overlapping classes."""
     teachers = []
     for number, classes in enumerate(([0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [3, 7, 1, 0, 9])):
         torch.manual_seed(number)
         spec = NetworkSpec("conv4", len(classes), 3, SIZE, {"width": 32})
         network = spec.build(running_statistics=True).eval().requires_grad_(False)
-        network = fuse(network) if engine == "compiled" else network
         record = TeacherRecord(str(number), "", "", spec, "made up", classes, [str(c) for c in classes], None)
         teachers.append(Teacher(record, network, torch.tensor(classes)))
     return teachers
@@ -151,9 +155,7 @@ def make_teachers(engine: str) -> list[Teacher]:
 
 def make_learner(engine: str) -> Learner:
     learner = Maml("conv4", {"width": 32})
-    learner.build(WAY, 3, SIZE, seed=0)
-    if engine == "compiled":
-        fuse(learner.network)
+    learner.build(WAY, 3, SIZE, seed=0, backend=backend_of(engine))
     return learner
 
 
@@ -168,10 +170,10 @@ def assert_same_bits(found: list[Any]) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_number_of_threads_changes_no_bit_of_an_inversion_gradient(engine: str) -> None:
-    teachers, images, found = make_teachers(engine), make_bank().images, []
+    teachers, images, found = make_teachers(), make_bank().images, []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(inversion_gradient(teachers, images, (1, -2), InversionWeights()))
+        found.append(inversion_gradient(teachers, images, (1, -2), InversionWeights(), backend=backend_of(engine)))
     assert_same_bits(found)
     assert (found[0][1] != 0).any()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_folders import cifar_members, png, write_tar, write_zip
 
+from picture_folders import cifar_members, png, write_tar, write_zip
 from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.cifar import arrange_cifar_fs, cifar_fs_split, read_cifar_tar
 from purer_lightning.data.folders import read_tree

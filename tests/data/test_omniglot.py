@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 
 import pytest
-from picture_folders import write_zip
 from PIL import Image, ImageDraw
 
+from picture_folders import write_zip
 from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.omniglot import read_omniglot
 from purer_lightning.data.preparation import prepare

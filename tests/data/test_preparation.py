@@ -5,8 +5,8 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from picture_folders import png, write_tree, write_zip
 
+from picture_folders import png, write_tree, write_zip
 from purer_lightning.data.folders import seeded_split
 from purer_lightning.data.metadata import read_record, source_of
 from purer_lightning.data.preparation import prepare

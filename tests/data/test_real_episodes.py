@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_folders import small_dataset
 from torch.utils.data import DataLoader
 
+from picture_folders import small_dataset
 from purer_lightning.data.real_episodes import RealEpisodes
 from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.episode import Episode

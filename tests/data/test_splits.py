@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_folders import small_dataset
 
+from picture_folders import small_dataset
 from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import reference
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.engine.batched_episodes import BatchedEpisodes, can_be_batched
 from purer_lightning.episode import EpisodePlan, draw_plan
 from purer_lightning.inversion.bank import ImageBank
@@ -16,7 +17,7 @@ from purer_lightning.learners.learn2learn_maml import Learn2LearnMaml
 from purer_lightning.learners.maml import Maml
 from purer_lightning.learners.protonet import ProtoNet
 from purer_lightning.objectives import Episodic
-from purer_lightning.training.gradient import MetaGradient, meta_gradient, separately
+from purer_lightning.training.gradient import MetaGradient, episode_gradients, meta_gradient
 
 WAY, EPISODES, LR = 3, 4, 0.1
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -52,8 +53,12 @@ def plan(shot: int = 2, episodes: int = EPISODES) -> EpisodePlan:
     return draw_plan(bank().counts, episodes, WAY, shot, 3, 0, torch.Generator().manual_seed(3))
 
 
-def gradient(made: Learner, shot: int = 2, **how: Any) -> MetaGradient:
-    return meta_gradient(Episodic(), made, bank(), plan(shot), **how)
+def gradient(
+    made: Learner, shot: int = 2, episodes: int = EPISODES, evaluate: BatchedEpisodes | None = None
+) -> MetaGradient:
+    """Return the meta-gradient, by ``evaluate`` if it is given."""
+    made.backend = Backend({episode_gradients: evaluate}) if evaluate else PLAIN
+    return meta_gradient(Episodic(), made, bank(), plan(shot, episodes))
 
 
 @pytest.mark.parametrize("shot", [1, 2])
@@ -89,7 +94,7 @@ def test_second_order_and_further_steps_are_in_it() -> None:
 def test_each_episode_has_its_own_row_and_none_gives_none() -> None:
     made, parts = learner(), plan().episodes()
     found = BatchedEpisodes()(Episodic(), made, bank(), parts)
-    for ours, theirs in zip(found, separately(Episodic(), made, bank(), parts), strict=True):
+    for ours, theirs in zip(found, episode_gradients(Episodic(), made, bank(), parts), strict=True):
         torch.testing.assert_close(tuple(ours), tuple(theirs), rtol=1e-9, atol=1e-11)
     assert BatchedEpisodes()(Episodic(), made, bank(), []) == []
 
@@ -99,8 +104,8 @@ def test_a_batch_of_another_size_and_a_moved_meta_model_are_noticed() -> None:
     for episodes in (4, 1, 4):
         with torch.no_grad():
             next(made.parameters()).mul_(1.5)
-        wanted = meta_gradient(Episodic(), made, bank(), plan(episodes=episodes))
-        found = meta_gradient(Episodic(), made, bank(), plan(episodes=episodes), evaluate=batched)
+        wanted = gradient(made, episodes=episodes)
+        found = gradient(made, episodes=episodes, evaluate=batched)
         torch.testing.assert_close(tuple(found), tuple(wanted), rtol=1e-9, atol=1e-11)
 
 

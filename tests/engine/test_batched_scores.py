@@ -11,6 +11,7 @@ from purer_lightning.engine import batched_scores
 from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
+from purer_lightning.evaluation.metrics import ICFIL, PLAIN
 from purer_lightning.inversion.loss import InversionWeights
 from purer_lightning.learners.base import episode_accuracy
 from purer_lightning.learners.maml import Maml
@@ -47,7 +48,7 @@ def logits_of(made: Maml, calibration: CalibrationSettings | None, monkeypatch: 
         return score(logits, labels)
 
     monkeypatch.setattr(batched_scores, "accuracies", noted)
-    BatchedScores(made, calibration, SEED)(EPISODES)
+    BatchedScores()(made, EPISODES, calibration, SEED)
     return seen
 
 
@@ -78,7 +79,8 @@ def test_calibrated_logits_are_those_of_one_episode_after_the_other(
 
 def test_accuracies_are_those_of_one_episode_after_the_other() -> None:
     made, calibration = learner(test_inner_steps=3).eval(), CalibrationSettings()
-    plain, calibrated = BatchedScores(made, calibration, SEED)(EPISODES)
+    scored = BatchedScores()(made, EPISODES, calibration, SEED)
+    plain, calibrated = (torch.stack([one[method] for one in scored]) for method in (PLAIN, ICFIL))
     for number, one in enumerate(EPISODES):
         fast = adapted(made, one)
         assert plain[number] == episode_accuracy(made, one, fast)
@@ -89,8 +91,8 @@ def test_accuracies_are_those_of_one_episode_after_the_other() -> None:
 
 def test_one_broken_episode_is_no_number_and_spoils_no_other() -> None:
     broken = EPISODES[1]._replace(query=torch.full_like(EPISODES[1].query, torch.nan))
-    (found,) = BatchedScores(learner().eval(), None, SEED)([EPISODES[0], broken, EPISODES[2]])
-    assert found.isnan().tolist() == [False, True, False]
+    found = BatchedScores()(learner().eval(), [EPISODES[0], broken, EPISODES[2]], None, SEED)
+    assert [bool(one[PLAIN].isnan()) for one in found] == [False, True, False]
 
 
 def test_all_is_computed_on_the_images_device() -> None:
@@ -98,4 +100,5 @@ def test_all_is_computed_on_the_images_device() -> None:
     made = learner(batchnorm="support").eval().to("meta")
     labels = [labels_in_order(WAY, each).to("meta") for each in (SHOT, QUERY)]
     elsewhere = [Episode(one.support.to("meta"), labels[0], one.query.to("meta"), labels[1], 0) for one in EPISODES]
-    assert all(value.is_meta for value in BatchedScores(made, CalibrationSettings(), SEED)(elsewhere))
+    scored = BatchedScores()(made, elsewhere, CalibrationSettings(), SEED)
+    assert all(value.is_meta for one in scored for value in one.values())

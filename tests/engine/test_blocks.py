@@ -2,17 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from purer_lightning.engine.blocks import FusedBlock, fuse, is_fused
+from purer_lightning.compute.backend import PLAIN, Backend
+from purer_lightning.engine.blocks import FusedBlock
+from purer_lightning.engine.choice import compiled
 from purer_lightning.engine.compilation import library
 from purer_lightning.engine.derivatives import pooled_block
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets import functional as nets
+from purer_lightning.nets.functional import Weights
+from purer_lightning.nets.statistics import Statistics
 
 pytestmark = pytest.mark.skipif(library().functions is None, reason="needs a C++ compiler")
 
@@ -41,16 +45,35 @@ def images(count: int = 6, size: int = 16, dtype: torch.dtype = torch.float64, c
     return torch.randn(count, channels, size, size, generator=rng, dtype=dtype)
 
 
-def both(size: int = 16, **kinds: bool) -> tuple[nn.Module, nn.Module]:
-    plain = network(size, running=kinds.get("running", False))
-    plain.train(kinds.get("training", False))
-    return plain, fuse(copy.deepcopy(plain))
+class Way(NamedTuple):
+    """A network, and the backend that calls it."""
+
+    network: nn.Module
+    backend: Backend
+
+    def __call__(self, given: Tensor, weights: Weights | None = None) -> Tensor:
+        return self.backend.run(self.network, weights or {}, given).logits
+
+    def statistics(self, given: Tensor) -> tuple[Tensor, Statistics]:
+        output = self.backend.run(self.network, {}, given, statistics=True)
+        return output.logits, output.statistics
+
+    def parameters(self) -> list[Tensor]:
+        return list(self.network.parameters())
 
 
-def loss_of(made: nn.Module, given: Tensor, *, statistics: bool) -> Tensor:
+def ways(plain: nn.Module) -> tuple[Way, Way]:
+    """Return a network called plainly, and another of the same weights called through fused blocks."""
+    return Way(plain, PLAIN), Way(copy.deepcopy(plain), compiled())
+
+
+def both(size: int = 16, **kinds: bool) -> tuple[Way, Way]:
+    return ways(network(size, running=kinds.get("running", False)).train(kinds.get("training", False)))
+
+
+def loss_of(made: Way, given: Tensor, *, statistics: bool) -> Tensor:
     """Return a loss that reaches logits and, if asked for, every layer's statistics."""
-    with nets.batchnorm_statistics(made) as found:
-        logits = made(given)
+    logits, found = made.statistics(given)
     loss = F.cross_entropy(logits, torch.arange(len(given)) % 3)
     if statistics:
         loss = loss + sum(
@@ -72,14 +95,14 @@ CASES = [
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(str(value) for value in case.values()))
-def case(request: pytest.FixtureRequest) -> Iterator[tuple[nn.Module, nn.Module, Tensor, bool]]:
+def case(request: pytest.FixtureRequest) -> Iterator[tuple[Way, Way, Tensor, bool]]:
     kinds = dict(request.param)
     size, statistics = int(kinds.pop("size")), bool(kinds.pop("statistics"))
     plain, fused = both(size, **kinds)
     yield plain, fused, images(size=size), statistics
 
 
-def test_loss_and_first_derivatives_agree(case: tuple[nn.Module, nn.Module, Tensor, bool]) -> None:
+def test_loss_and_first_derivatives_agree(case: tuple[Way, Way, Tensor, bool]) -> None:
     plain, fused, given, statistics = case
     found = []
     for made in (plain, fused):
@@ -89,7 +112,7 @@ def test_loss_and_first_derivatives_agree(case: tuple[nn.Module, nn.Module, Tens
     assert_same(found[1], found[0])
 
 
-def test_second_derivatives_agree(case: tuple[nn.Module, nn.Module, Tensor, bool]) -> None:
+def test_second_derivatives_agree(case: tuple[Way, Way, Tensor, bool]) -> None:
     plain, fused, given, statistics = case
     found = []
     for made in (plain, fused):
@@ -101,22 +124,32 @@ def test_second_derivatives_agree(case: tuple[nn.Module, nn.Module, Tensor, bool
 
 
 def test_the_networks_under_test_are_fused_and_reach_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, fused = both(running=True)
-    assert sum(isinstance(module, FusedBlock) for module in fused.modules()) == 4
-    assert is_fused(fused) and not is_fused(plain)
+    calls: list[FusedBlock] = []
+    forward = FusedBlock.forward
+
+    def counted(block: FusedBlock, given: Tensor) -> Tensor:
+        calls.append(block)
+        return forward(block, given)
+
+    monkeypatch.setattr(FusedBlock, "forward", counted)
     monkeypatch.setattr(FusedBlock, "_plain", lambda *_: pytest.fail("took the plain path"))
+    plain, fused = both(running=True)
+    plain(images())
+    assert not calls
     fused(images())
+    assert len(calls) == 4
+    assert not any(isinstance(module, FusedBlock) for module in fused.network.modules())
 
 
 def test_training_moves_the_running_statistics_alike() -> None:
     plain, fused = both(running=True, training=True)
     for momentum in (0.1, None):
         for made in (plain, fused):
-            for module in made.modules():
+            for module in made.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.momentum = momentum
             made(images())
-    assert_same(dict(fused.named_buffers()), dict(plain.named_buffers()))
+    assert_same(dict(fused.network.named_buffers()), dict(plain.network.named_buffers()))
 
 
 def test_statistics_that_are_learnt_are_differentiated_through() -> None:
@@ -124,8 +157,8 @@ def test_statistics_that_are_learnt_are_differentiated_through() -> None:
     found = []
     for made in (plain, fused):
         scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-        learnt = {name: value * scale for name, value in made.named_buffers() if "running" in name}
-        found.append(gradients(nets.logits(made, learnt, images()).square().sum(), [scale])[0])
+        learnt = {name: value * scale for name, value in made.network.named_buffers() if "running" in name}
+        found.append(gradients(made(images(), learnt).square().sum(), [scale])[0])
     assert_same(found[1], found[0])
 
 
@@ -156,15 +189,13 @@ def test_a_value_that_is_no_number_stays_one() -> None:
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
-    made = fuse(network(running=False, dtype=torch.float32))
+    made = ways(network(running=False, dtype=torch.float32))[1]
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         leaf = images(dtype=torch.float32).requires_grad_()
-        block: nn.Module = made.blocks[0]  # type: ignore[index,assignment]
-        with nets.batchnorm_statistics(made) as statistics:
-            pooled = block(leaf)
-        found.append((pooled, *gradients(pooled.square().sum() + statistics["blocks.0.1"][1].sum(), [leaf])))
+        logits, statistics = made.statistics(leaf)
+        found.append((logits, *gradients(logits.square().sum() + statistics["blocks.0.1"][1].sum(), [leaf])))
     torch.set_num_threads(1)
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
@@ -173,10 +204,8 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(("size", "width"), [(16, 8), (21, 16), (16, 6)])  # the last fills no vector
 def test_gradients_of_images_of_few_channels_agree(channels: int, size: int, width: int) -> None:
-    plain = network(size, running=True, channels=channels, width=width)
-    fused = fuse(copy.deepcopy(plain))
     found = []
-    for made in (plain, fused):
+    for made in ways(network(size, running=True, channels=channels, width=width)):
         leaf = images(size=size, channels=channels).requires_grad_()
         once = gradients(loss_of(made, leaf, statistics=True), [leaf, *made.parameters()])
         first = gradients(loss_of(made, leaf, statistics=True), [leaf, *made.parameters()], again=True)
@@ -186,22 +215,19 @@ def test_gradients_of_images_of_few_channels_agree(channels: int, size: int, wid
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_other_types_take_the_plain_path(dtype: torch.dtype) -> None:
-    plain, fused = (made.to(dtype) for made in both(running=True))
+    plain, fused = ways(network(running=True).to(dtype).eval())
     assert torch.equal(plain(images().to(dtype)), fused(images().to(dtype)))
 
 
 @pytest.mark.parametrize("channels", [1, 5])
 def test_images_of_other_channels_are_refused_as_by_the_plain_block(channels: int) -> None:
-    fused = fuse(network(16, running=True, channels=3, width=8))
+    fused = ways(network(16, running=True, channels=3, width=8))[1]
     with pytest.raises(RuntimeError, match=f"3 channels, but got {channels} channels"):
         fused(images(size=16, channels=channels))
 
 
-def test_a_resnet_stays_as_it_is() -> None:
-    made = NetworkSpec("resnet10", 3, 3, 16, {"width": 4}).build(running_statistics=True)
-    assert not is_fused(fuse(made))
-
-
-def test_names_of_weights_stay() -> None:
-    plain, fused = both(running=True)
-    assert list(plain.state_dict()) == list(fused.state_dict())
+def test_a_resnet_has_no_block_to_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FusedBlock, "forward", lambda *_: pytest.fail("a block was fused"))
+    made = NetworkSpec("resnet10", 3, 3, 16, {"width": 4}).build(running_statistics=True).double().eval()
+    plain, fused = ways(made)
+    assert torch.equal(plain(images()), fused(images()))

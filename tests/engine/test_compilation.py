@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from purer_lightning.engine import accelerate
+from purer_lightning.compute.backend import PLAIN
 from purer_lightning.engine import compilation as made
-from purer_lightning.engine.blocks import is_fused
+from purer_lightning.engine.choice import compiled
 from purer_lightning.nets import NetworkSpec
 
 
@@ -41,10 +41,11 @@ def test_without_a_compiler_networks_stay_plain_and_the_reason_is_said(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     network = NetworkSpec("conv4", 3, 3, 16, {"width": 4}).build(running_statistics=True)
-    sentence = accelerate([network])
-    assert sentence.startswith("Running the plain engine, since there is no C++ compiler")
-    assert not is_fused(network)
-    assert network(torch.randn(2, 3, 16, 16)).shape == (2, 3)
+    backend = compiled()
+    assert backend.remark.startswith("Running the plain engine, since there is no C++ compiler")
+    assert backend.operations == {}
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(backend.run(network, {}, images).logits, PLAIN.run(network, {}, images).logits)
     assert not folder.exists()
 
 

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from engine.fits import fit, rows
-from purer_lightning.engine import Engine, is_batched, wanted
+from purer_lightning.compute.backend import PLAIN, Run
+from purer_lightning.engine.batched_teachers import BatchedTeachers
 from purer_lightning.engine.blocks import FusedBlock
+from purer_lightning.engine.choice import EngineChoice
 from purer_lightning.engine.compilation import library
+from purer_lightning.learners import Maml
+from purer_lightning.objectives import Episodic
 
 needs_compiler = pytest.mark.skipif(library().functions is None, reason="needs a C++ compiler")
 
@@ -25,22 +29,39 @@ needs_compiler = pytest.mark.skipif(library().functions is None, reason="needs a
         ("compiled", 1, True),
     ],
 )
-def test_auto_compiles_only_for_runs_that_earn_it_back(choice: Engine, steps: int, expected: bool) -> None:
-    assert wanted(choice, steps, least=50) is expected
+def test_auto_compiles_only_for_runs_that_earn_it_back(choice: Any, steps: int, expected: bool) -> None:
+    backend = EngineChoice(choice).backend(Run(torch.device("cpu"), "32-true", updates=steps))
+    assert backend.one_pass is expected
+    assert (backend is PLAIN) is not expected
+
+
+@pytest.mark.parametrize(("episodes", "expected"), [(99, False), (100, True)])
+def test_auto_compiles_only_for_evaluations_that_earn_it_back(episodes: int, expected: bool) -> None:
+    backend = EngineChoice().backend(Run(torch.device("cpu"), "32-true", episodes=episodes))
+    assert backend.one_pass is expected
+
+
+def test_in_mixed_precision_all_is_plain() -> None:
+    for choice in ("auto", "compiled", "batched"):
+        run = Run(torch.device("cpu"), "bf16-mixed", updates=1000, objective=Episodic(), learner=Maml())
+        assert EngineChoice(choice).backend(run).operations == {}
 
 
 @pytest.mark.parametrize(
     ("choice", "device", "expected"),
     [
         ("auto", "cpu", False),
-        ("auto", "cuda", True),
+        ("auto", "cuda", False),  # unmeasured there
+        ("batched", "cuda", True),
         ("batched", "cpu", True),
         ("plain", "cuda", False),
         ("compiled", "cuda", False),
     ],
 )
-def test_auto_batches_on_cuda_alone(choice: Engine, device: str, expected: bool) -> None:
-    assert is_batched(choice, torch.device(device)) is expected
+def test_batches_are_for_those_who_ask_for_them(choice: Any, device: str, expected: bool) -> None:
+    run = Run(torch.device(device), "32-true", updates=1000, objective=Episodic(), learner=Maml())
+    operations = EngineChoice(choice).backend(run).operations
+    assert any(isinstance(operation, BatchedTeachers) for operation in operations.values()) is expected
 
 
 @pytest.fixture(scope="module")

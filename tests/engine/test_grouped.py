@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.engine.blocks import fuse
 from purer_lightning.engine.grouped import Grouped, cross_entropy, stacked, structure_of
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets import functional as nets
@@ -35,21 +34,13 @@ def images(size: int) -> Tensor:
 def test_logits_and_statistics_are_each_networks_own(architecture: str, size: int, running: bool) -> None:
     each = [network(seed, architecture, size, running=running) for seed in range(COUNT)]
     grouped = Grouped(each[0], COUNT)
-    with grouped.statistics() as found:
-        logits = grouped.logits(stacked(each), images(size))
+    logits = grouped.logits(stacked(each), images(size))
+    found = grouped.run(stacked(each), images(size), statistics=True)[1]
     for number, alone in enumerate(each):
-        with nets.batchnorm_statistics(alone) as wanted:
-            expected = alone(images(size)[number])
-        torch.testing.assert_close(logits[number], expected, rtol=1e-9, atol=1e-11)
+        expected = nets.run(alone, {}, images(size)[number], statistics=True)
+        torch.testing.assert_close(logits[number], expected.logits, rtol=1e-9, atol=1e-11)
         own = {name: (mean[number], variance[number]) for name, (mean, variance) in found.items()}
-        torch.testing.assert_close(own, wanted, rtol=1e-9, atol=1e-11)
-
-
-def test_a_network_that_a_faster_engine_has_had_lends_its_structure_too() -> None:
-    each = [network(seed, "conv4", 16) for seed in range(COUNT)]
-    wanted = Grouped(each[0], COUNT).logits(stacked(each), images(16))
-    found = Grouped(fuse(each[0]), COUNT).logits(stacked(each), images(16))
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(own, expected.statistics, rtol=1e-9, atol=1e-11)
 
 
 def test_the_network_that_lends_its_structure_stays_as_it_is_and_its_weights_are_not_copied() -> None:

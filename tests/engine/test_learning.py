@@ -1,6 +1,5 @@
 """What is learnt through fused blocks: meta-gradients, adaptation and ICFIL are those of the plain network."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -8,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from purer_lightning.engine.blocks import FusedBlock, fuse
+from purer_lightning.compute.backend import PLAIN
+from purer_lightning.engine.blocks import FusedBlock
+from purer_lightning.engine.choice import compiled
 from purer_lightning.engine.compilation import library
 from purer_lightning.episode import labels_in_order
 from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
@@ -20,12 +21,12 @@ QUERY = 2
 
 
 def learners(way: int, channels: int, size: int, **settings: Any) -> tuple[Maml, Maml]:
-    plain = Maml(inner_lr=0.1, **settings)
-    plain.build(way, channels, size, seed=0)
-    plain.double().train()
-    fused = copy.deepcopy(plain)
-    fuse(fused.network)
-    return plain, fused
+    made = []
+    for backend in (PLAIN, compiled()):
+        learner = Maml(inner_lr=0.1, **settings)
+        learner.build(way, channels, size, seed=0, backend=backend)
+        made.append(learner.double().train())
+    return made[0], made[1]
 
 
 def images(count: int, channels: int, size: int, seed: int) -> Tensor:

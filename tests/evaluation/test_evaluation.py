@@ -47,9 +47,9 @@ class Recording(IcfilEvaluation):
 
     seen: list[Episode]
 
-    def score(self, episode: Episode) -> dict[str, Tensor]:
-        self.seen = [*getattr(self, "seen", []), episode]
-        return super().score(episode)
+    def test_step(self, episodes: list[Episode], batch_idx: int) -> None:
+        self.seen = [*getattr(self, "seen", []), *episodes]
+        super().test_step(episodes, batch_idx)
 
 
 class Broken(FeatureClassifier):
@@ -118,7 +118,7 @@ class Counting(PoolClassifier):
 
     def __init__(self, pool: str) -> None:
         super().__init__(pool)
-        self.calls: list[int] = []  # its twins', too
+        self.calls: list[int] = []
 
     @property
     def shown(self) -> int:

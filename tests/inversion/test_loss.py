@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import reference
 from purer_lightning.inversion.loss import InversionWeights, inversion_loss
-from purer_lightning.nets.functional import batchnorm_statistics, logits, running_statistics
+from purer_lightning.nets.functional import run, running_statistics
 
 PRIORS = InversionWeights()
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -63,8 +63,7 @@ def test_every_term_has_a_gradient_on_every_image(term: str) -> None:
 def test_feature_term_is_zero_when_the_images_have_the_wanted_statistics() -> None:
     network = reference.make_network(0, 3, remembers=True)
     images = pictures()
-    with batchnorm_statistics(network) as own:
-        logits(network, {}, images)
+    own = run(network, {}, images, statistics=True).statistics
     assert inversion_loss(network, {}, images, LABELS, own, PRIORS).feature.item() == 0
 
 
@@ -72,9 +71,7 @@ def test_collected_statistics_have_exact_first_and_second_derivatives() -> None:
     layer = nn.BatchNorm2d(3).double().eval()
 
     def collect(images: Tensor) -> tuple[Tensor, Tensor]:
-        with batchnorm_statistics(nn.Sequential(layer)) as found:
-            layer(images)
-        return found["0"]
+        return run(nn.Sequential(layer), {}, images, statistics=True).statistics["0"]
 
     images = pictures().detach()[:2, :, :3, :4].contiguous().requires_grad_()
     assert torch.autograd.gradcheck(collect, (images,))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from purer_lightning.inversion.priors import feature_distance, total_variation
-from purer_lightning.nets.functional import Statistics
+from purer_lightning.nets.statistics import Statistics
 
 
 def pictures(seed: int = 0) -> Tensor:

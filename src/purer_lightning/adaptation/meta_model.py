@@ -20,7 +20,7 @@ from purer_lightning.adaptation.pictures import find_query, read_pictures
 from purer_lightning.adaptation.temperature import best_temperature, folds
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.icfil import calibrate
-from purer_lightning.learners.base import BatchNormMode, Learner
+from purer_lightning.learners.base import BatchNormMode, Learner, adapted
 from purer_lightning.nets.functional import Weights
 
 
@@ -167,7 +167,7 @@ class MetaModel:
         chosen = repeated(labels)
         support, labels = support[chosen], labels[chosen]
         with torch.enable_grad():
-            fast = learner.adapt(learner.frozen_weights(), support, labels)
+            fast = adapted(learner, support, labels)
             if icfil_seed is not None:
                 fast = calibrate(learner, fast, support, labels, self.calibration, icfil_seed, task=0)
         return {name: value.detach() for name, value in fast.items()}

@@ -1,8 +1,7 @@
-"""Callbacks. None but SynthesisCallback may change a result, beyond the rounding of EngineCallback's kernels."""
+"""Callbacks. None but SynthesisCallback may change a result."""
 
 from purer_lightning.callbacks.checkpoint import LastCheckpoint
 from purer_lightning.callbacks.drift import DriftCallback
-from purer_lightning.callbacks.engine import EngineCallback
 from purer_lightning.callbacks.gallery import GalleryCallback
 from purer_lightning.callbacks.progress import ProgressCallback
 from purer_lightning.callbacks.summary import SummaryCallback
@@ -10,7 +9,6 @@ from purer_lightning.callbacks.synthesis import SynthesisCallback
 
 __all__ = [
     "DriftCallback",
-    "EngineCallback",
     "GalleryCallback",
     "LastCheckpoint",
     "ProgressCallback",

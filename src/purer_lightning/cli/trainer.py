@@ -18,7 +18,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from purer_lightning.callbacks import (
     DriftCallback,
-    EngineCallback,
     GalleryCallback,
     LastCheckpoint,
     SummaryCallback,
@@ -27,6 +26,7 @@ from purer_lightning.callbacks import (
 from purer_lightning.callbacks.checkpoint import AtomicCheckpointIO
 from purer_lightning.callbacks.progress import with_progress
 from purer_lightning.compute.memory import keep_freed_memory
+from purer_lightning.engine.choice import EngineChoice
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.evaluation.icfil import CalibrationSettings
@@ -73,7 +73,7 @@ GROUPS = {
     "data": PseudoEpisodeDataModule,
     "evaluation": IcfilEvaluation,
     "evaluation.calibration": CalibrationSettings,
-    "engine": EngineCallback,
+    "engine": EngineChoice,
     "synthesis": SynthesisCallback,
     "drift": DriftCallback,
     "gallery": GalleryCallback,
@@ -106,7 +106,9 @@ class PurerCLI(LightningCLI):
         parser.link_arguments("model", "evaluation.learner", lambda model: model.learner, apply_on="instantiate")
         for target in ("data.seed", "model.seed", "evaluation.seed"):
             parser.link_arguments("seed_everything", target)
-        parser.add_lightning_class_args(EngineCallback, "engine")  # first: the initial inversion is to profit from it
+        parser.add_class_arguments(EngineChoice, "engine")
+        for target in ("model.engine", "evaluation.engine"):
+            parser.link_arguments("engine", target, apply_on="instantiate")
         parser.add_lightning_class_args(SynthesisCallback, "synthesis")
         parser.add_lightning_class_args(DriftCallback, "drift")
         parser.add_lightning_class_args(GalleryCallback, "gallery")

@@ -42,8 +42,8 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], like: Te
     result is asked for until the last one is taken, torch has one thread.
 
     Args:
-        work: is called from several threads, so no two calls may change one module: see ``nets.functional.twin``. It
-            runs under the caller's grad mode and autocast.
+        work: is called from several threads, so no two calls may change one object. It runs under the caller's grad
+            mode and autocast.
         items: what it is called with. At most one a thread is in work, and at most one more result waits.
         like: on any device but a CPU the items are computed one after the other, by the caller.
 

@@ -1,7 +1,7 @@
 """The theta step's gradient with all episodes in one batch: for devices that a loop of small launches leaves idle.
 
-Stands in for ``objectives.gradient.separately``, and for the loops of ``outer_loop`` and ``Maml.adapt`` that are its
-definition; equal to rounding.
+Stands in for ``training.gradient.episode_gradients``, and for the loops of ``outer_loop`` and ``Maml.adapt``, which are
+the definition; equal to rounding.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from purer_lightning.engine.grouped import GROUPABLE, Grouped, cross_entropy, head
+from purer_lightning.engine.grouped import Grouped, cross_entropy, head
 from purer_lightning.episode import Episode, EpisodePlan
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.maml import Maml
+from purer_lightning.nets import ARCHITECTURES
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.base import Objective
@@ -40,14 +41,15 @@ class Task(NamedTuple):
         return cls(torch.stack(support), first.support_labels), cls(torch.stack(query), first.query_labels)
 
 
-def can_be_batched(learner: Learner) -> bool:
+def can_be_batched(learner: object) -> bool:
     """Whether the arithmetic here is that of a learner: MAML or ANIL, from the network's own head, which forgets."""
-    own = type(learner) is Maml and learner.outputs is None and learner.batchnorm != "running"
-    return own and type(learner.network) in GROUPABLE
+    if not isinstance(learner, Maml) or type(learner) is not Maml or learner.outputs is not None:
+        return False
+    return learner.batchnorm != "running" and learner.architecture in ARCHITECTURES
 
 
 class BatchedEpisodes:
-    """Evaluates ``Episodic`` and its gradient on all plans at once, for a learner that ``can_be_batched``."""
+    """Stands in for ``episode_gradients``: ``Episodic`` on all plans at once, for a learner that ``can_be_batched``."""
 
     def __init__(self) -> None:
         self._grouped: dict[tuple[nn.Module, int], Grouped] = {}
@@ -102,13 +104,11 @@ class BatchedEpisodes:
         if learner.batchnorm != "support":
             return fast
         grouped = self.grouped(learner.network, len(support.images))
-        with grouped.statistics() as statistics:
-            grouped.features(fast, support.images)
-        return fast | nets.as_buffers(statistics)
+        return fast | nets.as_buffers(grouped.run(fast, support.images, statistics=True)[1])
 
     def logits(self, learner: Maml, fast: Weights, images: Tensor) -> Tensor:
         """Return each episode's logits (episodes, N, way), in the learner's BatchNorm mode."""
-        return self.grouped(learner.caller(fast), len(images)).logits(fast, images)
+        return self.grouped(learner.network, len(images)).logits(fast, images)
 
     def grouped(self, network: nn.Module, count: int) -> Grouped:
         """Return a network's structure for so many sets of weights; made once."""

@@ -1,6 +1,6 @@
 """Test episodes scored in one batch, with ICFIL: for devices that a loop of small launches leaves idle.
 
-Stands in for ``IcfilEvaluation.score``, and for ``calibrate``, which are the definition; equal to rounding.
+Stands in for ``evaluation.scoring.score_episodes``, and for ``calibrate``, which are the definition; equal to rounding.
 """
 
 from collections.abc import Sequence
@@ -14,48 +14,56 @@ from purer_lightning.engine.batched_teachers import inversion_terms
 from purer_lightning.engine.grouped import Grouped, cross_entropy, head
 from purer_lightning.episode import Episode
 from purer_lightning.evaluation.icfil import CalibrationSettings, contrastive_loss
+from purer_lightning.evaluation.metrics import ICFIL, PLAIN
+from purer_lightning.learners.base import Learner
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator
 
 
 class BatchedScores:
-    """Adapts to all episodes of a batch at once, calibrates if asked, and scores; no episode sees another.
+    """Stands in for ``score_episodes``: adapts to all episodes of a batch at once; no episode sees another."""
 
-    Args:
-        learner: one that ``can_be_batched``, in evaluation mode.
-        calibration: ICFIL's settings; None to leave it out.
-        seed: the run's.
-    """
-
-    def __init__(self, learner: Maml, calibration: CalibrationSettings | None, seed: int) -> None:
-        self.learner, self.calibration, self.seed = learner, calibration, seed
+    def __init__(self) -> None:
         self._episodes = BatchedEpisodes()
 
-    def __call__(self, episodes: Sequence[Episode]) -> list[Tensor]:
-        """Return the accuracies (episodes,) after adaptation and, if asked for, after calibration.
+    def __call__(
+        self, learner: Learner, episodes: Sequence[Episode], calibration: CalibrationSettings | None, seed: int
+    ) -> list[dict[str, Tensor]]:
+        """Return each episode's accuracies by method, as ``score_episodes`` does.
 
         Needs gradients enabled. NaN where a logit is not finite, as in ``episode_accuracy``.
-
-        Args:
-            episodes: of one shape.
         """
+        assert isinstance(learner, Maml)
         support, query = Task.of(episodes)
-        theta = repeated(self.learner, len(episodes))
-        found = [self._episodes.adapted(self.learner, theta, support, second_order=False)]
-        if self.calibration:
-            found.append(self._calibrated(self.calibration, found[0], support, [episode.id for episode in episodes]))
+        theta = repeated(learner, len(episodes))
+        fast = {PLAIN: self._episodes.adapted(learner, theta, support, second_order=False)}
+        if calibration:
+            ids = [episode.id for episode in episodes]
+            fast[ICFIL] = self._calibrated(learner, calibration, fast[PLAIN], support, ids, seed)
         with torch.no_grad():
-            return [accuracies(self._episodes.logits(self.learner, fast, query.images), query.labels) for fast in found]
+            by_method = {
+                method: accuracies(self._episodes.logits(learner, own, query.images), query.labels).unbind()
+                for method, own in fast.items()
+            }
+        return [dict(zip(by_method, row, strict=True)) for row in zip(*by_method.values(), strict=True)]
 
-    def _calibrated(self, settings: CalibrationSettings, fast: Weights, support: Task, ids: Sequence[int]) -> Weights:
-        grouped, way = self._episodes.grouped(self.learner.network, len(ids)), self.learner.way
-        own = {name: fast[name].detach().requires_grad_() for name, _ in self.learner.network.named_parameters()}
+    def _calibrated(
+        self,
+        learner: Maml,
+        settings: CalibrationSettings,
+        fast: Weights,
+        support: Task,
+        ids: Sequence[int],
+        seed: int,
+    ) -> Weights:
+        grouped, way = self._episodes.grouped(learner.network, len(ids)), learner.way
+        own = {name: fast[name].detach().requires_grad_() for name, _ in learner.network.named_parameters()}
         drawn = [
             torch.randn(
                 way * settings.images_per_class,
                 *support.images.shape[2:],
-                generator=generator(self.seed, "icfil", task),
+                generator=generator(seed, "icfil", task),
             )
             for task in ids
         ]
@@ -68,14 +76,14 @@ class BatchedScores:
                 name: (value - settings.lr * gradient).detach().requires_grad_()
                 for (name, value), gradient in zip(own.items(), gradients, strict=True)
             }
-        return self._episodes.with_support_statistics(self.learner, own, support)
+        return self._episodes.with_support_statistics(learner, own, support)
 
 
 def inverted(grouped: Grouped, fast: Weights, support: Task, start: Task, settings: CalibrationSettings) -> Task:
     """Invert each adapted model into pseudo support images, from those of ``start``, as ``invert_adapted`` does one."""
     frozen = {name: value.detach() for name, value in fast.items()}
-    with torch.no_grad(), grouped.statistics() as wanted:
-        grouped.features(frozen, support.images)
+    with torch.no_grad():
+        wanted = grouped.run(frozen, support.images, statistics=True)[1]
     images = start.images.requires_grad_()
     optimizer = torch.optim.Adam([images], lr=settings.inversion_lr)  # each pixel by itself, so each episode too
     for _ in range(settings.inversion_steps):

@@ -1,6 +1,6 @@
 """The data step's gradient with many teachers in one batch: for devices that a loop of small launches leaves idle.
 
-Behind the interface of ``inversion.synthesis.inversion_gradient``, which is the definition; equal to rounding.
+Behind the interface of ``inversion.gradient.inversion_gradient``, which is the definition; equal to rounding.
 """
 
 import math
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.ranks import ALONE, Ranks
-from purer_lightning.engine.grouped import Grouped, Structure, cross_entropy, stacked, structure_of
+from purer_lightning.engine.grouped import Grouped, Structure, cross_entropy, head, stacked, structure_of
 from purer_lightning.inversion.gradient import ClassTeacher
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, weighted
 from purer_lightning.inversion.priors import feature_distance, total_variation
-from purer_lightning.nets.functional import Statistics, Weights, running_statistics
+from purer_lightning.nets.functional import Weights, running_statistics
+from purer_lightning.nets.statistics import Statistics
 
 AT_ONCE = 16  # more make fewer launches, and keep more activations; not measured
 
@@ -64,12 +66,14 @@ class BatchedTeachers:
         prior_weights: InversionWeights,
         ranks: Ranks = ALONE,
         moved: Tensor | None = None,
+        backend: Backend = PLAIN,
     ) -> tuple[InversionTerms, Tensor]:
         """Return the terms summed over teachers, and the gradient; all as in ``inversion_gradient``.
 
         Each rank batches its share of the teachers. How many are in a batch may change how it rounds: another number of
         ranks gives the same run to rounding, no longer to the bit.
         """
+        del backend  # is the one that has this
         terms: dict[int, Tensor] = {}
         gradients: dict[int, Tensor] = {}
         for batch in self._prepared(teachers, images, ranks, moved):
@@ -155,8 +159,8 @@ def inversion_terms(
         wanted: as in ``inversion_loss``, each (networks, channels).
         prior_weights: weights of the priors.
     """
-    with grouped.statistics() as found:
-        class_term = cross_entropy(grouped.logits(weights, images), labels)
+    features, found = grouped.run(weights, images, statistics=True)
+    class_term = cross_entropy(head(weights, features), labels)
     feature = vmap(feature_distance)(found, wanted) if wanted else torch.zeros_like(class_term)
     l2 = torch.linalg.vector_norm(images, dim=(1, 2, 3, 4))
     return weighted(class_term, torch.as_tensor(feature), vmap(total_variation)(images), l2, prior_weights)

@@ -1,32 +1,35 @@
 """Blocks of convolution, BatchNorm, ReLU and 2x2 max-pooling that make fewer passes over memory on a CPU.
 
-``fuse`` swaps them in for the plain ones of a network, in place: same parameters, same names, same results but for
+``FusedSkeletons`` have them in the place of a network's plain ones: same parameters, same names, same results but for
 rounding. Where the kernels do not apply (another device or type, statistics that are learnt) a block computes what
 ``nn.Sequential`` does; the derivative of its derivative is that of ``nn.Sequential``, too.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.engine import kernels
 from purer_lightning.engine.derivatives import pooled_block
-from purer_lightning.nets.functional import ReportsStatistics, channel_statistics
+from purer_lightning.nets.skeletons import Part, Skeletons
+from purer_lightning.nets.statistics import Statistics
 
 
-def fuse(network: nn.Module) -> nn.Module:
-    """Let every block of ``network`` that can be fused compute so, in place, and return the network."""
-    for module in network.modules():
-        if type(module) is nn.Sequential and is_fusible(module):
-            module.__class__ = FusedBlock
-    return network
+class FusedSkeletons(Skeletons):
+    """Skeletons in which each block that can be fused is a ``FusedBlock``."""
 
+    def kind(self, module: nn.Module) -> type[nn.Module]:
+        """Return ``FusedBlock`` for a block that it computes, else the module's own class."""
+        return FusedBlock if type(module) is nn.Sequential and is_fusible(module) else type(module)
 
-def is_fused(network: nn.Module) -> bool:
-    """Whether ``fuse`` has found anything in this network."""
-    return any(isinstance(module, FusedBlock) for module in network.modules())
+    def collect(self, part: Part, collected: Statistics) -> None:
+        """Let fused blocks report, too: a hook on their BatchNorm would see nothing of its input."""
+        super().collect(part, collected)
+        if isinstance(part.copy, FusedBlock) and isinstance(part.copy[1], nn.BatchNorm2d):
+            part.copy.report = partial(collected.__setitem__, f"{part.name}.{FusedBlock.NORM}")
 
 
 def is_fusible(block: nn.Sequential) -> bool:
@@ -46,8 +49,15 @@ def is_fusible(block: nn.Sequential) -> bool:
     )
 
 
-class FusedBlock(nn.Sequential, ReportsStatistics):
-    """The block as ``nn.Sequential`` has it, image by image in the cache: block.cpp."""
+class FusedBlock(nn.Sequential):
+    """The block as ``nn.Sequential`` has it, image by image in the cache: block.cpp.
+
+    Attributes:
+        report: called with mean and biased variance of the BatchNorm layer's input; None where nobody asks.
+    """
+
+    NORM = 1  # the BatchNorm layer's place in the block
+    report: Callable[[tuple[Tensor, Tensor]], None] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, filters, H // 2, W // 2)."""
@@ -62,16 +72,13 @@ class FusedBlock(nn.Sequential, ReportsStatistics):
         if given is None:
             assert mean is not None and variance is not None
             remember(norm, mean.detach(), variance.detach(), images.numel() // images.shape[1])
-        if self.report and not isinstance(norm, nn.Identity):
+        if self.report:
             assert mean is not None and variance is not None
             self.report((mean, variance))
         return pooled
 
     def _plain(self, images: Tensor) -> Tensor:
-        x, norm = self[0](images), self[1]
-        if self.report and isinstance(norm, nn.BatchNorm2d):
-            self.report(channel_statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x))
-        return F.max_pool2d(F.relu(norm(x)), 2)
+        return F.max_pool2d(F.relu(self[1](self[0](images))), 2)
 
 
 def is_for(images: Tensor, weight: Tensor) -> bool:
@@ -85,13 +92,18 @@ def settings_of(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, float, tuple
     if isinstance(norm, nn.Identity):
         one, zero = weight.new_ones(len(weight)), weight.new_zeros(len(weight))
         return one, zero, 0.0, (zero, one)
-    own = norm.training or norm.running_mean is None
-    return norm.weight, norm.bias, norm.eps, None if own else (norm.running_mean, norm.running_var)
+    given = None if by_batch(norm) else (norm.running_mean, norm.running_var)
+    return norm.weight, norm.bias, norm.eps, given
+
+
+def by_batch(norm: nn.BatchNorm2d) -> bool:
+    """Whether a BatchNorm layer normalises by the batch's own statistics, as ``nets.batchnorm`` says."""
+    return norm.running_mean is None or (norm.training and norm.track_running_stats)
 
 
 def learns_statistics(norm: nn.Module) -> bool:
     """Whether the given statistics depend on what is learnt, as those of a support set do."""
-    given = isinstance(norm, nn.BatchNorm2d) and not norm.training and norm.running_mean is not None
+    given = isinstance(norm, nn.BatchNorm2d) and not by_batch(norm)
     return given and bool(norm.running_mean.requires_grad)
 
 

@@ -5,8 +5,6 @@ Whatever works on each channel by itself (BatchNorm, ReLU, pooling, the mean ove
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +12,9 @@ from torch.nn import functional as F
 
 from purer_lightning.nets import functional as nets
 from purer_lightning.nets.conv4 import Conv4
-from purer_lightning.nets.functional import Statistics, Weights
+from purer_lightning.nets.functional import Weights
 from purer_lightning.nets.resnet import ResNet
+from purer_lightning.nets.statistics import Statistics
 
 GROUPABLE = (Conv4, ResNet)  # beside their convolutions and their head, they work on each channel by itself
 
@@ -48,34 +47,32 @@ class Grouped:
         for module in self._structure.modules():
             if isinstance(module, nn.Conv2d):
                 module.groups *= count
+        self._structure.head = nn.Identity()  # theirs are matrices, which ``head`` multiplies
 
-    def features(self, weights: Weights, images: Tensor) -> Tensor:
-        """Return features (count, N, D).
+    def run(self, weights: Weights, images: Tensor, *, statistics: bool = False) -> tuple[Tensor, Statistics]:
+        """Return features (count, N, D), and the statistics of every BatchNorm input, each (count, channels).
 
         Args:
             weights: by the network's names, each with ``count`` in front.
             images: (count, N, C, H, W); the nth are for the nth weights.
+            statistics: collect them; else none are returned.
         """
         side_by_side = images.transpose(0, 1).flatten(1, 2)
         flat = {name: value.flatten(0, 1) for name, value in weights.items() if is_side_by_side(name, value)}
-        found = nets.features(self._structure, flat, side_by_side)
-        return found.view(len(found), self.count, -1).transpose(0, 1)
+        output = nets.run(self._structure, flat, side_by_side, statistics=statistics)
+        features = output.logits.view(len(output.logits), self.count, -1).transpose(0, 1)
+        return features, {
+            name: (mean.view(self.count, -1), variance.view(self.count, -1))
+            for name, (mean, variance) in output.statistics.items()
+        }
+
+    def features(self, weights: Weights, images: Tensor) -> Tensor:
+        """Return features (count, N, D); the arguments are those of ``run``."""
+        return self.run(weights, images)[0]
 
     def logits(self, weights: Weights, images: Tensor) -> Tensor:
-        """Return logits (count, N, classes); the arguments are those of ``features``."""
+        """Return logits (count, N, classes); the arguments are those of ``run``."""
         return head(weights, self.features(weights, images))
-
-    @contextmanager
-    def statistics(self) -> Iterator[Statistics]:
-        """Collect the statistics of every BatchNorm input, each (count, channels), in a call inside the block.
-
-        They are there when the block has ended.
-        """
-        found: Statistics = {}
-        with nets.batchnorm_statistics(self._structure) as collected:
-            yield found
-        for name, (mean, variance) in collected.items():
-            found[name] = (mean.view(self.count, -1), variance.view(self.count, -1))
 
 
 def head(weights: Weights, features: Tensor) -> Tensor:

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from purer_lightning.engine import kernels
-from purer_lightning.inversion.priors import total_variation
+from purer_lightning.inversion.priors import pixel_norms
 
 
-def pixel_priors(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what ``total_variation`` and ``images.norm()`` return, and as they do where the kernels do not apply.
+def fused_pixel_norms(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``pixel_norms`` does, and as it does where the kernels do not apply.
 
     Args:
         images: (N, C, H, W).
     """
     if not kernels.applies(images):
-        return total_variation(images), images.norm()
+        return pixel_norms(images)
     variation, l2 = _PixelPriors.apply(images)  # type: ignore[no-untyped-call]
     return variation, l2
 
@@ -33,7 +33,7 @@ class _PixelPriors(torch.autograd.Function):
     def backward(ctx: Any, to_variation: Tensor, to_l2: Tensor) -> Tensor:
         images, lying, norms = ctx.saved_tensors
         if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
-            values = [total_variation(images), images.norm()]
+            values = list(pixel_norms(images))
             return torch.autograd.grad(values, [images], [to_variation, to_l2], create_graph=True)[0]
         # Where there are no differences there is no gradient, as PyTorch has it for a norm.
         weights = torch.where(norms > 0, torch.cat([to_variation.expand(4), to_l2.expand(1)]) / norms, 0.0)

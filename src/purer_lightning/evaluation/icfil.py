@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.loss import InversionWeights, inversion_loss
 from purer_lightning.learners.base import Learner
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator
 
@@ -97,14 +96,14 @@ def invert_adapted(
     Returns:
         (way * images_per_class, C, H, W), normalised pixel space, ordered by label, without a graph.
     """
-    with torch.no_grad(), nets.batchnorm_statistics(learner.network) as wanted:
-        nets.logits(learner.network, fast, support)
+    with torch.no_grad():
+        wanted = learner.run(fast, support, statistics=True).statistics
     labels = torch.arange(way, device=support.device).repeat_interleave(settings.images_per_class)
     drawn = torch.randn((len(labels), *support.shape[1:]), generator=rng)
     images = drawn.to(support).requires_grad_()
     optimizer = torch.optim.Adam([images], lr=settings.inversion_lr)
     for _ in range(settings.inversion_steps):
-        terms = inversion_loss(learner.network, fast, images, labels, wanted, settings.priors)
+        terms = inversion_loss(learner.network, fast, images, labels, wanted, settings.priors, learner.backend)
         (images.grad,) = torch.autograd.grad(terms.total, images)
         optimizer.step()
     return images.detach()
@@ -140,8 +139,8 @@ def calibrate(
     pseudo = invert_adapted(learner, frozen, support, way, settings, generator(seed, "icfil", task))
     pseudo_labels = torch.arange(way, device=support.device).repeat_interleave(settings.images_per_class)
     for _ in range(settings.steps):
-        real_features = nets.features(learner.network, own, support)
-        pseudo_features = nets.features(learner.network, own, pseudo)
+        real_features = learner.features(own, support)
+        pseudo_features = learner.features(own, pseudo)
         class_means = pseudo_features.view(way, settings.images_per_class, -1).mean(dim=1)
         head = F.linear(torch.cat([real_features, pseudo_features]), own["head.weight"], own["head.bias"])
         loss = contrastive_loss(real_features, labels, class_means, settings.temperature)

@@ -6,23 +6,23 @@ It knows no bank, no teacher and no curriculum, so nothing of training can leak 
 import csv
 import json
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from purer_lightning.compute.precision import full_precision
-from purer_lightning.compute.threads import side_by_side
+from purer_lightning.compute.backend import Engine, Run
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
-from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
+from purer_lightning.evaluation.icfil import CalibrationSettings
 from purer_lightning.evaluation.metrics import ICFIL, PLAIN, EpisodeAccuracy, null_for_infinite, summarise
+from purer_lightning.evaluation.scoring import score_episodes
 from purer_lightning.files import replacing
-from purer_lightning.learners.base import Learner, episode_accuracy
+from purer_lightning.learners.base import Learner
 from purer_lightning.learners.features import FeatureLearner, of_network
 from purer_lightning.learners.loading import check_meta_model
 from purer_lightning.running.names import EPISODES, RESULTS
@@ -43,15 +43,11 @@ class IcfilEvaluation(LightningModule):
             with the literature, 2,000 to decide. Those larger than the list are left out; the whole list is always in.
         seed: every draw follows from it; linked to the run's seed.
         run: folder for results.json and episodes.csv; linked to the run folder.
-
-    Attributes:
-        batched: an engine's own way to score episodes at once; returns accuracies (episodes,), first without ICFIL.
+        engine: chooses how it is computed; linked to the engine's section.
 
     Raises:
         PurerError: a value of ``calibration`` out of its range.
     """
-
-    batched: Callable[[Sequence[Episode]], list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -60,6 +56,7 @@ class IcfilEvaluation(LightningModule):
         report_at: list[int] | None = None,
         seed: int = 0,
         run: str = "runs/evaluation",
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         self.learner = learner
@@ -68,6 +65,7 @@ class IcfilEvaluation(LightningModule):
         self.report_at = report_at or [600, 2000]
         self.seed = seed
         self.run = Path(run)
+        self.engine = engine or Engine()
         methods = [PLAIN, ICFIL] if self.calibration.enabled and learner.calibratable else [PLAIN]
         self.accuracies = torch.nn.ModuleDict({method: EpisodeAccuracy() for method in methods})
         self.results: dict[str, Any] = {}
@@ -78,8 +76,8 @@ class IcfilEvaluation(LightningModule):
         del batch_idx
         self._check_gradients()
         with torch.enable_grad():
-            in_turn = side_by_side(self.score, episodes, episodes[0].support)
-            scored = self._in_batch(episodes) if self.batched else list(in_turn)
+            calibration = self.calibration if ICFIL in self.accuracies else None
+            scored = self.learner.backend.fast(score_episodes)(self.learner, episodes, calibration, self.seed)
         for episode, scores in zip(episodes, scored, strict=True):
             for method, accuracy in scores.items():
                 self._check_number(method, accuracy, episode)
@@ -114,29 +112,6 @@ class IcfilEvaluation(LightningModule):
         with precision.test_step_context():
             own = precision.convert_input(images.to(self.device))
             return learner.represent(own, of_network(learner.frozen_weights())).cpu()
-
-    def score(self, episode: Episode) -> dict[str, Tensor]:
-        """Return the accuracy on one episode by method, scalars in 0 to 1.
-
-        The learner is in eval mode (``setup``): Maml takes its test steps there, and its training steps elsewhere. NaN
-        where a logit is not finite.
-        """
-        learner = self.learner.twin()
-        with full_precision(episode.support):
-            fast = learner.adapt(learner.frozen_weights(), episode.support, episode.support_labels)
-        scores = {PLAIN: episode_accuracy(learner, episode, fast)}
-        if ICFIL in self.accuracies:
-            with full_precision(episode.support):
-                calibrated = calibrate(
-                    learner, fast, episode.support, episode.support_labels, self.calibration, self.seed, episode.id
-                )
-            scores[ICFIL] = episode_accuracy(learner, episode, calibrated)
-        return scores
-
-    def _in_batch(self, episodes: list[Episode]) -> list[dict[str, Tensor]]:
-        assert self.batched is not None
-        rows = zip(*self.batched(episodes), strict=True)
-        return [dict(zip(self.accuracies, row, strict=True)) for row in rows]
 
     def _check_number(self, method: str, accuracy: Tensor, episode: Episode) -> None:
         """Raise PurerError for the accuracy of an episode with a logit that is not finite."""
@@ -231,9 +206,15 @@ class IcfilEvaluation(LightningModule):
     def configure_model(self) -> None:
         """Build the learner for the shape of the data's tasks; the Trainer calls it once or more."""
         if self.learner.spec is None:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            trainer = self.trainer
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            episodes = data.validation_episodes if trainer.validating else data.test_episodes
+            run = Run(trainer.strategy.root_device, str(trainer.precision), episodes=episodes, learner=self.learner)
+            backend = self.engine.backend(run)
+            if backend.remark:
+                rank_zero_info(backend.remark)
             with torch.device("cpu"):  # as in PurerModule
-                self.learner.build(data.way, data.channels, data.image_size, self.seed)
+                self.learner.build(data.way, data.channels, data.image_size, self.seed, backend)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another network than the settings name, in one sentence instead of a key list.

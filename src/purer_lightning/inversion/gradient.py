@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.precision import gradients
 from purer_lightning.compute.ranks import ALONE, Ranks
-from purer_lightning.compute.threads import one_thread, side_by_side
+from purer_lightning.compute.threads import one_thread
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights, inversion_loss
 from purer_lightning.nets.functional import running_statistics
 from purer_lightning.seeding import generator
@@ -66,7 +67,11 @@ class TeacherGradient(NamedTuple):
 
 
 def teacher_gradient(
-    teacher: ClassTeacher, images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
+    teacher: ClassTeacher,
+    images: Tensor,
+    jitter: tuple[int, int],
+    prior_weights: InversionWeights,
+    backend: Backend = PLAIN,
 ) -> TeacherGradient:
     """Compute one teacher's L_EI and its gradient with respect to the images of the teacher's classes.
 
@@ -75,13 +80,14 @@ def teacher_gradient(
         images: the bank, (classes, images_per_class, C, H, W).
         jitter: roll (down, right) in pixels.
         prior_weights: weights of the priors.
+        backend: how it is computed.
     """
     network = teacher.network  # once, since a teacher on disk may be read for it
     rows = images.detach()[teacher.classes.to(images.device)].requires_grad_()
     # Faster on a CPU than the contiguous format: benchmarks/README.md.
     own = rows.flatten(0, 1).roll(jitter, dims=(-2, -1)).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(len(rows), device=images.device).repeat_interleave(images.shape[1])
-    terms = inversion_loss(network, {}, own, labels, running_statistics(network), prior_weights)
+    terms = inversion_loss(network, {}, own, labels, running_statistics(network), prior_weights, backend)
     (gradient,) = gradients(terms.total, [rows])
     return TeacherGradient(terms.detached(), gradient)
 
@@ -111,6 +117,7 @@ def inversion_gradient(
     prior_weights: InversionWeights,
     ranks: Ranks = ALONE,
     moved: Tensor | None = None,
+    backend: Backend = PLAIN,
 ) -> tuple[InversionTerms, Tensor]:
     """Compute sum_m L_EI(D_m) over the teachers and its gradient with respect to the bank's images.
 
@@ -125,6 +132,7 @@ def inversion_gradient(
         ranks: the processes of the run.
         moved: the rows of the bank whose gradient is wanted, int64 (K,), ascending, with all that the teachers know
             among them; all of the bank's for None.
+        backend: how it is computed.
 
     Returns:
         The terms summed over teachers, without a graph, and the gradient, of the bank's shape, or of K rows of it.
@@ -132,8 +140,8 @@ def inversion_gradient(
     """
     moved = torch.arange(len(images)) if moved is None else moved
     shapes = [(len(teacher.classes), *images.shape[1:]) for teacher in teachers]
-    ask = partial(teacher_gradient, images=images, jitter=jitter, prior_weights=prior_weights)
-    own = side_by_side(ask, ranks.share(teachers), images)
+    ask = partial(teacher_gradient, images=images, jitter=jitter, prior_weights=prior_weights, backend=backend)
+    own = backend.map(ask, ranks.share(teachers), images)
     with one_thread():
         gradient, terms = images.new_zeros(len(moved), *images.shape[1:]), []
         for teacher, found in zip(teachers, of_all_ranks(own, shapes, ranks, images.detach()), strict=True):

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from purer_lightning.engine.blocks import is_fused
-from purer_lightning.engine.priors import pixel_priors
-from purer_lightning.inversion.priors import feature_distance, total_variation
-from purer_lightning.nets.functional import Statistics, batchnorm_statistics, logits
+from purer_lightning.compute.backend import PLAIN, Backend
+from purer_lightning.inversion.priors import feature_distance, pixel_norms
+from purer_lightning.nets.statistics import Statistics
 
 
 @dataclass
@@ -57,6 +56,7 @@ def inversion_loss(
     labels: Tensor,
     wanted: Statistics,
     prior_weights: InversionWeights,
+    backend: Backend = PLAIN,
 ) -> InversionTerms:
     """Evaluate L_EI = CE + 1e-4 R_TV + 1e-5 ||x||_2 + 0.01 R_feature on one network's batch.
 
@@ -67,14 +67,16 @@ def inversion_loss(
         labels: int64 (N,), the network's own output indices.
         wanted: statistics that the images' BatchNorm inputs should have; ``{}`` leaves R_feature out.
         prior_weights: weights of the priors.
+        backend: how it is computed.
 
     Returns:
         The terms; the graph reaches ``images`` (and ``weights``, if these require gradients).
     """
-    with batchnorm_statistics(network) as found:
-        class_term = F.cross_entropy(logits(network, weights, images), labels)
-    feature = torch.as_tensor(feature_distance(found, wanted), dtype=images.dtype, device=images.device)
-    variation, l2 = pixel_priors(images) if is_fused(network) else (total_variation(images), images.norm())
+    output = backend.run(network, weights, images, statistics=bool(wanted))
+    class_term = F.cross_entropy(output.logits, labels)
+    distance = feature_distance(output.statistics, wanted)
+    feature = torch.as_tensor(distance, dtype=images.dtype, device=images.device)
+    variation, l2 = backend.fast(pixel_norms)(images)
     return weighted(class_term, feature, variation, l2, prior_weights)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from purer_lightning.nets.functional import Statistics
+from purer_lightning.nets.statistics import Statistics
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -21,6 +21,11 @@ def total_variation(images: Tensor) -> Tensor:
     rising = images[..., 1:, :-1] - images[..., :-1, 1:]
     variation: Tensor = horizontal.norm() + vertical.norm() + falling.norm() + rising.norm()
     return variation
+
+
+def pixel_norms(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``total_variation`` and the l2 norm of the whole batch, both scalars; an engine has both in one pass."""
+    return total_variation(images), images.norm()
 
 
 def feature_distance(found: Statistics, wanted: Statistics) -> Tensor | float:

@@ -3,22 +3,19 @@
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.precision import full_precision
-from purer_lightning.compute.threads import side_by_side
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.cost import Cost, network_cost
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets import functional as nets
-from purer_lightning.nets.functional import Weights, twin
+from purer_lightning.nets.functional import Output, Weights, as_buffers
 from purer_lightning.seeding import derived_seed
 
 BatchNormMode = Literal["transductive", "support", "running"]
@@ -42,6 +39,7 @@ class Learner(nn.Module, ABC):
     Attributes:
         network: made by ``build``.
         way: classes of a task; known from ``build`` on.
+        backend: how the network is called; known from ``build`` on.
         second_order: whether the meta-gradient goes through the inner loop's gradients.
         takes_checkpoint: whether a meta-model's checkpoint can be loaded; False where the weights are a pool's.
     """
@@ -50,6 +48,7 @@ class Learner(nn.Module, ABC):
     way: int
     second_order: bool = False
     takes_checkpoint: bool = True
+    backend: Backend = PLAIN
 
     def __init__(
         self,
@@ -65,8 +64,15 @@ class Learner(nn.Module, ABC):
         self.outputs = outputs
         self.spec: NetworkSpec | None = None
 
-    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+    def build(self, way: int, channels: int, image_size: int, seed: int, backend: Backend = PLAIN) -> None:
         """Make the network for tasks of this shape; its first weights depend on the seed alone.
+
+        Args:
+            way: classes of a task.
+            channels: of its images.
+            image_size: height and width in pixels.
+            seed: the run's.
+            backend: how the network is to be called.
 
         Raises:
             PurerError: unknown architecture or argument, or no outputs.
@@ -77,17 +83,13 @@ class Learner(nn.Module, ABC):
                 f"Expected the learner's outputs to be at least 1, or null for data.way, but got {outputs}; change "
                 "model.learner.init_args.outputs."
             )
-        self.way = way
+        self.way, self.backend = way, backend
         self.spec = NetworkSpec(self.architecture, outputs, channels, image_size, self.arguments)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "meta-model"))
             network = self.spec.build(running_statistics=self.batchnorm == "running")
         # Faster on a CPU than the contiguous format: benchmarks/README.md.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Shapes only: lends its BatchNorm's eval mode to the support's statistics. In a tuple, so that it is neither
-        # a submodule nor in the state_dict.
-        with torch.device("meta"):
-            self._with_statistics: tuple[nn.Module, ...] = (self.spec.build(running_statistics=True).eval(),)
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments in plain types: with the class, what it takes to make this learner again.
@@ -103,18 +105,27 @@ class Learner(nn.Module, ABC):
         other.way = way
         return other
 
-    def twin(self) -> Self:
-        """Return this learner for another thread: it shares the weights' memory, but no module that a call changes.
+    def run(self, weights: Weights, images: Tensor, *, statistics: bool = False) -> Output:
+        """Call the network with ``weights`` in the place of its own, which stay as they are: see ``Output``.
 
-        A subclass that keeps modules where ``nn.Module`` does not see them gives its twin their own, too.
+        Where ``weights`` hold BatchNorm statistics, these normalise the images, in training too.
         """
-        other = twin(self)
-        other._with_statistics = tuple(twin(network) for network in self._with_statistics)
-        return other
+        training = False if any(name.endswith("running_mean") for name in weights) else None
+        return self.backend.run(self.network, weights, images, statistics=statistics, training=training)
 
-    def networks(self) -> list[nn.Module]:
-        """Return the networks that answer for this learner: those that a faster engine is to run."""
-        return [self.network]
+    def features(self, weights: Weights, images: Tensor) -> Tensor:
+        """Return what the network's linear head is given, (N, D), in at least float32.
+
+        Raises:
+            PurerError: the network has no features.
+        """
+        features = self.run(weights, images).features
+        if features is None:
+            raise PurerError(
+                f"Expected a network with features and a linear head, but '{self.architecture}' has none; choose "
+                "another model.learner.init_args.architecture."
+            )
+        return features
 
     def weights(self) -> Weights:
         """The network's own parameters (and buffers, in mode ``running``) by name: where adaptation starts."""
@@ -143,21 +154,13 @@ class Learner(nn.Module, ABC):
 
     def logits(self, images: Tensor, fast: Weights) -> Tensor:
         """Return logits (N, way) of images (N, C, H, W), normalised in the learner's BatchNorm mode."""
-        return nets.logits(self.caller(fast), fast, images)
-
-    def caller(self, fast: Weights) -> nn.Module:
-        """The module whose structure runs ``fast``: one that applies statistics where ``fast`` holds some."""
-        if any(name.endswith("running_mean") for name in fast):
-            return self._with_statistics[0]
-        return self.network
+        return self.run(fast, images).logits
 
     def with_support_statistics(self, fast: Weights, support: Tensor) -> Weights:
         """In mode ``support``, add the support set's BatchNorm statistics under ``fast``; else return it as it is."""
         if self.batchnorm != "support":
             return fast
-        with nets.batchnorm_statistics(self.network) as statistics:
-            nets.logits(self.network, fast, support)
-        return fast | nets.as_buffers(statistics)
+        return fast | as_buffers(self.run(fast, support, statistics=True).statistics)
 
     def cost(self, spec: NetworkSpec) -> Cost:
         """Return what answering one query image takes: here, the network with a head of ``way`` outputs.
@@ -211,17 +214,15 @@ def episode_accuracy(learner: Learner, episode: Episode, fast: Weights) -> Tenso
     return torch.where(logits.isfinite().all(), accuracy, torch.nan)
 
 
-def adapted_accuracy(learner: Learner, episode: Episode) -> Tensor:
-    """Return ``episode_accuracy`` after adaptation to the support set; of a twin, so that threads may share a learner.
+def adapted(learner: Learner, support: Tensor, labels: Tensor) -> Weights:
+    """Return the fast weights for a support set, in at least float32; the meta-model's own stay as they are.
 
     Needs gradients enabled.
+
+    Args:
+        learner: any; in evaluation mode where it is scored.
+        support: (N, C, H, W), normalised.
+        labels: int64 (N,), 0 to way - 1.
     """
-    own = learner.twin()
-    with full_precision(episode.support):
-        fast = own.adapt(own.frozen_weights(), episode.support, episode.support_labels)
-    return episode_accuracy(own, episode, fast)
-
-
-def accuracies(learner: Learner, episodes: Sequence[Episode]) -> Iterator[Tensor]:
-    """Yield the ``adapted_accuracy`` of each episode, as many at once as there are threads."""
-    return side_by_side(partial(adapted_accuracy, learner), episodes, episodes[0].support)
+    with full_precision(support):
+        return learner.adapt(learner.frozen_weights(), support, labels)

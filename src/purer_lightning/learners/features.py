@@ -10,7 +10,6 @@ from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
 from purer_lightning.learners.heads import Head, HeadName, make_head
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 
 LEARNT, FITTED = "learnt.", "fitted."
@@ -79,8 +78,7 @@ class FeatureLearner(Learner):
             images: (N, C, H, W), normalised.
             weights: of the network alone.
         """
-        output = nets.logits if self.representation == "logits" else nets.features
-        return widened(output(self.caller(weights), weights, images))
+        return self.run(weights, images).logits if self.representation == "logits" else self.features(weights, images)
 
     def cost(self, spec: NetworkSpec) -> Cost:
         """Return the cost of the network up to ``representation`` and of the head's matrix (D, way)."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.maml import Maml
@@ -42,18 +43,18 @@ class Learn2LearnMaml(Maml):
     ) -> None:
         super().__init__(architecture, arguments, inner_steps, test_inner_steps, inner_lr, first_order, batchnorm)
 
-    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+    def build(self, way: int, channels: int, image_size: int, seed: int, backend: Backend = PLAIN) -> None:
         """Make the network for tasks of this shape, as every learner does.
 
         Raises:
             PurerError: learn2learn is not installed.
         """
         engine()
-        super().build(way, channels, image_size, seed)
+        super().build(way, channels, image_size, seed, backend)
 
     def adapt(self, weights: Weights, support: Tensor, labels: Tensor, *, second_order: bool = False) -> Weights:
         """Take ``inner_steps`` (training) or ``test_inner_steps`` (else) steps of learn2learn's ``adapt``."""
-        network = engine().clone_module(self.caller(weights))
+        network = engine().clone_module(self.network)
         give(network, self.start(weights, support, labels))
         maml = engine().MAML(network, lr=self.inner_lr, first_order=not second_order).clone()
         for _ in range(self.inner_steps if self.training else self.test_inner_steps):

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import BatchNormMode, Learner
 from purer_lightning.learners.heads import class_means
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 
 HEAD = ("head.weight", "head.bias")  # every network's
@@ -71,10 +70,10 @@ class Maml(Learner):
         }
         held = {name: value for name, value in weights.items() if name not in fast}
         # Where the head alone moves, what it is given stays.
-        features = nets.features(self.caller(weights), weights, support) if self.adapted == "head" else None
+        features = self.features(weights, support) if self.adapted == "head" else None
         for _ in range(self.inner_steps if self.training else self.test_inner_steps):
             if features is None:
-                logits = nets.logits(self.caller(weights), fast | held, support)
+                logits = self.run(fast | held, support).logits
             else:
                 logits = F.linear(features, *(fast[name] for name in HEAD))
             loss = F.cross_entropy(logits, labels)
@@ -97,7 +96,7 @@ class Maml(Learner):
         if self.outputs is not None:
             new = (weight.new_zeros(self.way, weight.shape[1]), bias.new_zeros(self.way))
         elif len(bias) != self.way:
-            new = prototype_head(nets.features(self.caller(weights), weights, support), labels, self.way)
+            new = prototype_head(self.features(weights, support), labels, self.way)
         else:
             return weights
         return weights | dict(zip(HEAD, new, strict=True))

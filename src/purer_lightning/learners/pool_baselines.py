@@ -1,11 +1,11 @@
 """Baselines made of the pool itself, nothing meta-trained, behind the same protocol as every learner."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from purer_lightning.compute.precision import widened
+from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.cost import Cost, Representation, network_cost, with_classifier
@@ -13,7 +13,7 @@ from purer_lightning.learners.features import FeatureClassifier
 from purer_lightning.learners.heads import HeadName
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.nets.functional import Weights, twin
+from purer_lightning.nets.functional import Weights
 from purer_lightning.pool.average import average_of_teachers
 from purer_lightning.pool.ensemble import Judges
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
@@ -51,25 +51,15 @@ class PoolClassifier(FeatureClassifier):
         # A tuple hides the teachers from the state_dict: they are read from the pool.
         self._teachers: tuple[AnyTeacher, ...] = ()
 
-    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+    def build(self, way: int, channels: int, image_size: int, seed: int, backend: Backend = PLAIN) -> None:
         """Load the teachers, which are all the networks there are; the seed plays no part."""
         del seed
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
         self._teachers = chosen_teachers(pool, self.teachers)
-        self._judges = Judges([teacher.network for teacher in self._teachers])
-        self.way = way
+        self._judges = Judges([teacher.network for teacher in self._teachers], backend)
+        self.way, self.backend = way, backend
         self.spec = NetworkSpec(self.architecture, way, channels, image_size, self.arguments)
-
-    def twin(self) -> Self:
-        """Return this learner for another thread, with teachers of its own on the same memory."""
-        other = twin(self)
-        other._judges = self._judges.twin()
-        return other
-
-    def networks(self) -> list[nn.Module]:
-        """Return the teachers' networks, as they judge."""
-        return list(self._judges.networks)
 
     def weights(self) -> Weights:
         """Nothing to adapt: teachers stay as they are."""
@@ -80,7 +70,7 @@ class PoolClassifier(FeatureClassifier):
         del weights  # the teachers hold their own
         judges = self._judges.to(images)
         with torch.no_grad():
-            return widened(judges(images) if self.representation == "logits" else judges.features(images))
+            return judges(images) if self.representation == "logits" else judges.features(images)
 
     def cost(self, spec: NetworkSpec) -> Cost:
         """Return the cost of all teachers and of the head's matrix; ``spec`` is of none of them."""
@@ -128,9 +118,9 @@ class TeacherAverage(Maml):
         super().__init__(architecture, arguments, test_inner_steps, test_inner_steps, inner_lr, batchnorm=batchnorm)
         self.pool = pool
 
-    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+    def build(self, way: int, channels: int, image_size: int, seed: int, backend: Backend = PLAIN) -> None:
         """Make the network, then give it the average weights."""
-        super().build(way, channels, image_size, seed)
+        super().build(way, channels, image_size, seed, backend)
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
         average_of_teachers(pool, self.network)
@@ -165,14 +155,14 @@ class TeacherFineTune(Maml):
         self.pool = pool
         self.teacher = teacher
 
-    def build(self, way: int, channels: int, image_size: int, seed: int) -> None:
+    def build(self, way: int, channels: int, image_size: int, seed: int, backend: Backend = PLAIN) -> None:
         """Make a network like the teacher's and give it the teacher's weights; the seed plays no part."""
         pool = load_pool(self.pool)
         check_image_shape(pool, self.pool, channels, image_size)
         (teacher,) = chosen_teachers(pool, self.teacher, several=False)
         spec = teacher.record.network
         self.architecture, self.arguments, self.outputs = spec.architecture, spec.arguments, spec.classes
-        super().build(way, channels, image_size, seed)
+        super().build(way, channels, image_size, seed, backend)
         wanted = self.network.state_dict()  # no statistics, but in mode "running"
         self.network.load_state_dict({name: teacher.network.state_dict()[name] for name in wanted})
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from purer_lightning.episode import EpisodePlan
 from purer_lightning.errors import PurerError
@@ -66,10 +66,6 @@ class Objective(ABC):
 
         The arguments are those of ``outcome``; ``weights`` are copies that need not stay as they are.
         """
-
-    def networks(self) -> list[nn.Module]:
-        """Return the objective's own networks, beside the pool's and the learner's: a faster engine is to run them."""
-        return []
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint has to keep beside theta and the bank, so that a resumed run is the same run."""

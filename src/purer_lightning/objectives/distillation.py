@@ -8,17 +8,14 @@ network learns to give it. Not part of PURER.
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from purer_lightning.compute.precision import widened
 from purer_lightning.compute.ranks import ALONE, Ranks
 from purer_lightning.episode import EpisodePlan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.features import of_network
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
 from purer_lightning.objectives.base import Objective, Outcome, check_outputs
@@ -107,7 +104,7 @@ class Distillation(Objective):
     def setup(self, pool: Pool, learner: Learner, seed: int) -> None:
         """Copy the teachers as judges, who have judged nothing yet."""
         self.scale, self.replay = None, None
-        self.judges = Judges([teacher.network for teacher in pool.teachers])
+        self.judges = Judges([teacher.network for teacher in pool.teachers], learner.backend)
         super().setup(pool, learner, seed)
 
     def check(self, learner: Learner) -> None:
@@ -136,13 +133,11 @@ class Distillation(Objective):
 
     def compare(self, learner: Learner, weights: Weights, judged: Judged) -> tuple[Tensor, Tensor]:
         """Return the student's outputs (N, outputs) and their disagreement with the teachers, a scalar."""
-        if not self.features:
-            said = nets.logits(learner.network, of_network(weights), judged.images)
-            return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes)
-        own = nets.features(learner.network, of_network(weights), judged.images)
-        said = widened(F.linear(own, weights["head.weight"], weights["head.bias"]))
-        matched = self.features * relational(own, judged.features)
-        return said, LOSSES[self.loss](said, judged.targets, self.judges.sizes) + matched
+        output = learner.backend.run(learner.network, of_network(weights), judged.images)
+        disagreement = LOSSES[self.loss](output.logits, judged.targets, self.judges.sizes)
+        if self.features and output.features is not None:
+            disagreement = disagreement + self.features * relational(output.features, judged.features)
+        return output.logits, disagreement
 
     def batch(self, bank: ImageBank, update: int) -> Judged:
         """Return the update's batch: another mixture of the judged images in each update, each image once a round."""
@@ -189,17 +184,9 @@ class Distillation(Objective):
         """Return all teachers' logits (N, outputs) and features (N, D), in at least float32: means over both views."""
         views = [images, images.flip(-1)] if self.mirror else [images]
         judges = self.judges.to(images)
-        said = [
-            judges.logits_and_features(view) if self.features else (judges(view), no_features(view)) for view in views
-        ]
-        logits, features = (
-            torch.stack([widened(part) for part in parts]).mean(dim=0) for parts in zip(*said, strict=True)
-        )
-        return logits, features
-
-    def networks(self) -> list[nn.Module]:
-        """Return the judges."""
-        return list(self.judges.networks)
+        outputs = [judges.logits_and_features(view) for view in views]
+        logits, features = (torch.stack(parts).mean(dim=0) for parts in zip(*outputs, strict=True))
+        return logits, features if self.features else no_features(images)
 
     def state_dict(self) -> dict[str, Any]:
         """The judged images in use and the teachers' spreads; once there are any."""

@@ -9,7 +9,6 @@ from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.features import of_network
-from purer_lightning.nets import functional as nets
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
 from purer_lightning.objectives.base import Objective, Outcome, check_outputs
@@ -51,14 +50,15 @@ class Joint(Objective):
         del second_order  # there is no inner loop
         with torch.no_grad():
             images, labels = self.draw(bank, plan.update)
-        logits = nets.logits(learner.network, of_network(weights), images)
+        logits = learner.backend.run(learner.network, of_network(weights), images).logits
         loss = F.cross_entropy(logits, labels)
         return Outcome(loss, loss.detach(), (logits.argmax(dim=1) == labels).float().mean())
 
     def hardness(self, learner: Learner, weights: Weights, bank: ImageBank, plan: EpisodePlan) -> Tensor:
         """Return the cross-entropy of the batch that the update's theta step is going to see."""
         images, labels = self.draw(bank, plan.update)
-        return F.cross_entropy(nets.logits(learner.network, of_network(weights), images), labels)
+        logits = learner.backend.run(learner.network, of_network(weights), images).logits
+        return F.cross_entropy(logits, labels)
 
     def draw(self, bank: ImageBank, update: int) -> tuple[Tensor, Tensor]:
         """Return augmented images (N, C, H, W) of an update, and the positions of their classes, int64 (N,)."""

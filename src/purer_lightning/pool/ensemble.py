@@ -1,14 +1,14 @@
 """What all teachers of a pool say of any image, not only of those of their own classes."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from purer_lightning.nets.functional import twin
+from purer_lightning.compute.backend import PLAIN, Backend
 
 CHUNK = 256  # images a forward pass: activations of a chunk stay small, and more is not faster on a CPU
 
@@ -21,22 +21,18 @@ class Judges:
 
     Args:
         networks: frozen classifiers in eval mode, one a teacher.
+        backend: how they are called.
 
     Attributes:
         sizes: outputs of each teacher, in the order of the pool.
         width: features of all teachers.
     """
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], backend: Backend = PLAIN) -> None:
+        self.backend = backend
         self.networks: list[Any] = [folded(network) for network in networks]
         self.sizes: list[int] = [network.head.out_features for network in self.networks]
         self.width: int = sum(network.head.in_features for network in self.networks)
-
-    def twin(self) -> "Judges":
-        """Return the same judges for another thread, on the same memory."""
-        other = copy.copy(self)
-        other.networks = [twin(network) for network in self.networks]
-        return other
 
     def to(self, like: Tensor) -> "Judges":
         """Give the copies ``like``'s device and dtype, and the memory format that convolutions are fastest in."""
@@ -46,21 +42,20 @@ class Judges:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return all teachers' logits side by side, (N, sum of sizes), of images (N, C, H, W); differentiable."""
-        return self._side_by_side(self.networks, images)
+        return self.logits_and_features(images)[0]
 
     def features(self, images: Tensor) -> Tensor:
         """Return what all teachers' linear heads are given, side by side, (N, D); differentiable."""
-        return self._side_by_side([network.features for network in self.networks], images)
+        return self.logits_and_features(images)[1]
 
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``__call__`` and ``features`` do, from one forward pass a teacher."""
-        features = [self._side_by_side([network.features], images) for network in self.networks]
-        logits = [network.head(own) for network, own in zip(self.networks, features, strict=True)]
-        return torch.cat(logits, dim=1), torch.cat(features, dim=1)
-
-    def _side_by_side(self, functions: Sequence[Callable[[Tensor], Tensor]], images: Tensor) -> Tensor:
-        chunks = torch.split(images.contiguous(memory_format=torch.channels_last), CHUNK)
-        return torch.cat([torch.cat([function(chunk) for function in functions], dim=1) for chunk in chunks])
+        """Return what ``__call__`` and ``features`` do, from one forward pass a teacher, in at least float32."""
+        logits, features = [], []
+        for chunk in torch.split(images.contiguous(memory_format=torch.channels_last), CHUNK):
+            outputs = [self.backend.run(network, {}, chunk) for network in self.networks]
+            logits.append(torch.cat([output.logits for output in outputs], dim=1))
+            features.append(torch.cat([output.features for output in outputs if output.features is not None], dim=1))
+        return torch.cat(logits), torch.cat(features)
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -1,7 +1,6 @@
 """Teachers that stay on disk: read when they are asked, memory-mapped, and at most so many of them in memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -25,9 +24,6 @@ class Resident:
         manifest: what the pool says about itself.
         limit: how many networks are kept, at least 1. The one asked for least recently goes first; a thread that is at
             work with it may hold it longer.
-
-    Attributes:
-        prepare: called with each network that is read from now on.
     """
 
     def __init__(self, folder: Path, manifest: PoolManifest, limit: int) -> None:
@@ -37,7 +33,6 @@ class Resident:
         self._networks: OrderedDict[str, nn.Module] = OrderedDict()
         self._checked: set[str] = set()
         self._like = torch.zeros(())
-        self.prepare: Callable[[nn.Module], object] | None = None
         self._one_at_a_time = Lock()  # several threads may ask
 
     def __len__(self) -> int:
@@ -65,10 +60,7 @@ class Resident:
 
     def _prepared(self, record: TeacherRecord) -> nn.Module:
         network: nn.Module = self._read(record).to(self._like)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.prepare:
-            self.prepare(network)
-        return network
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _read(self, record: TeacherRecord) -> nn.Module:
         if record.name not in self._checked:

@@ -1,6 +1,6 @@
 """A pool in memory: frozen teachers, and which class of the pool each of their outputs stands for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,14 +67,6 @@ class Pool(NamedTuple):
     def classes_of(self, teachers: Sequence[AnyTeacher]) -> Tensor:
         """Return what these teachers know between them: positions in ``classes``, int64, ascending, each once."""
         return torch.cat([teacher.classes for teacher in teachers]).unique()  # type: ignore[no-any-return, no-untyped-call]
-
-    def networks(self, prepare: Callable[[nn.Module], object]) -> list[nn.Module]:
-        """Return the networks that are in memory; those on disk will be given to ``prepare`` whenever they are read."""
-        loaded = [teacher.network for teacher in self.teachers if isinstance(teacher, Teacher)]
-        for teacher in self.teachers:
-            if isinstance(teacher, MappedTeacher):
-                teacher.resident.prepare = prepare
-        return loaded
 
     def to(self, like: Tensor) -> list[str]:
         """Give the networks ``like``'s device and dtype, and the memory format that convolutions are fastest in.

@@ -3,8 +3,9 @@
 One episode after the other, or as many at once as there are threads: only so many episodes' graphs are alive at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from purer_lightning.compute.precision import gradients
 from purer_lightning.compute.ranks import ALONE, Ranks, flat
-from purer_lightning.compute.threads import one_thread, side_by_side
+from purer_lightning.compute.threads import one_thread
 from purer_lightning.episode import EpisodePlan
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners.base import Learner
@@ -42,20 +43,12 @@ class MetaGradient(NamedTuple):
         return cls(row[2:], row[0], row[1])
 
 
-def separately(
-    objective: Objective, learner: Learner, bank: ImageBank, parts: Sequence[EpisodePlan]
-) -> list[MetaGradient]:
-    """Evaluate an objective on each of these plans, in this process: as many at once as there are threads."""
-    return list(side_by_side(lambda part: evaluated(objective, learner.twin(), bank, part), parts, bank.images))
-
-
 def meta_gradient(
     objective: Objective,
     learner: Learner,
     bank: ImageBank,
     plan: EpisodePlan,
     ranks: Ranks = ALONE,
-    evaluate: Callable[[Objective, Learner, ImageBank, Sequence[EpisodePlan]], list[MetaGradient]] = separately,
 ) -> MetaGradient:
     """Evaluate an objective and its gradient; ranks share the episodes of an objective that is a sum over them.
 
@@ -68,18 +61,25 @@ def meta_gradient(
         bank: its images are constants.
         plan: the update's episodes.
         ranks: the processes of the run.
-        evaluate: how this process evaluates a divisible objective on its share of the episodes, a plan each.
     """
     if not objective.divisible:
         return MetaGradient.unpacked(ranks.first(evaluated(objective, learner, bank, plan).packed()))
     parts = plan.episodes()
-    own = evaluate(objective, learner, bank, ranks.share(parts))
+    own = learner.backend.fast(episode_gradients)(objective, learner, bank, ranks.share(parts))
     with one_thread():
         like = flat(list(learner.parameters()))
         measured = [torch.stack([part.gradient.abs().max(), part.difficulty, part.accuracy]) for part in own]
         largest, difficulty, accuracy = torch.stack(ranks.gather(measured, [3] * len(parts), like)).unbind(dim=1)
         gradient = ranks.sum([part.gradient for part in own], largest.max().item(), len(parts), like)
     return MetaGradient(gradient, difficulty.mean(), accuracy.mean())
+
+
+def episode_gradients(
+    objective: Objective, learner: Learner, bank: ImageBank, parts: Sequence[EpisodePlan]
+) -> list[MetaGradient]:
+    """Evaluate an objective on each of these plans, in this process: as many at once as there are threads."""
+    work = partial(evaluated, objective, learner, bank)
+    return list(learner.backend.map(work, parts, bank.images))
 
 
 def evaluated(objective: Objective, learner: Learner, bank: ImageBank, plan: EpisodePlan) -> MetaGradient:

@@ -1,25 +1,27 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from purer_lightning.compute.backend import PLAIN, Engine, Run
 from purer_lightning.compute.ranks import Ranks, shaped
 from purer_lightning.compute.threads import one_thread
 from purer_lightning.episode import Episode
 from purer_lightning.errors import PurerError
+from purer_lightning.evaluation.metrics import PLAIN as PLAIN_METHOD
 from purer_lightning.evaluation.metrics import EpisodeAccuracy, interval, log_row
+from purer_lightning.evaluation.scoring import score_episodes
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwitch
 from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
 from purer_lightning.inversion.loss import InversionTerms, InversionWeights
-from purer_lightning.learners.base import Learner, accuracies
+from purer_lightning.learners.base import Learner
 from purer_lightning.learners.loading import check_meta_model, describe_for_loading
 from purer_lightning.objectives import Episodic, Objective
 from purer_lightning.pool.average import average_of_teachers
@@ -47,10 +49,10 @@ class PurerModule(LightningModule):
         start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
             the meta-model's architecture.
         seed: every draw follows from it; linked to the run's seed.
+        engine: chooses the run's backend; linked to the engine's section.
 
     Attributes:
-        inversion_gradient, meta_gradient, accuracies: what computes the two gradients, and scores episodes of meta-val;
-            an engine puts its own ways here.
+        backend: how the run computes; known from ``configure_model`` on.
     """
 
     data: PseudoEpisodeDataModule
@@ -69,6 +71,7 @@ class PurerModule(LightningModule):
         objective: Objective | None = None,
         start_from_average: bool = False,
         seed: int = 0,
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         curriculum, inversion = curriculum or CurriculumSettings(), inversion or InversionWeights()
@@ -82,9 +85,7 @@ class PurerModule(LightningModule):
         self.inversion, self.objective = inversion, objective or Episodic()
         self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
         self.validation_accuracy = EpisodeAccuracy()
-        self.inversion_gradient: Callable[..., tuple[InversionTerms, Tensor]] = inversion_gradient
-        self.meta_gradient: Callable[..., MetaGradient] = meta_gradient
-        self.accuracies: Callable[[Learner, list[Episode]], Iterable[Tensor]] = accuracies
+        self.engine, self.backend = engine or Engine(), PLAIN
 
     def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
         """Make one meta-update: the data step, then the theta step, then the curriculum's feedback (paper, Alg. 1)."""
@@ -95,7 +96,7 @@ class PurerModule(LightningModule):
         inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else None
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        outer = self.meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
+        outer = meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
         self.theta_step(outer.gradient)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
@@ -117,8 +118,8 @@ class PurerModule(LightningModule):
         """
         jitter = draw_jitter(self.seed, update)
         teachers, moved = self.data.asked(update), self.data.moved(update)
-        terms, gradient = self.inversion_gradient(
-            teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved
+        terms, gradient = self.backend.fast(inversion_gradient)(
+            teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved, self.backend
         )
         if difficulty_weight > 0 and plan is not None:
             # One episode: each rank computes it alike.
@@ -166,9 +167,9 @@ class PurerModule(LightningModule):
         """Score real episodes of meta-val."""
         del batch_idx
         with torch.enable_grad():
-            scored = list(self.accuracies(self.learner, episodes))
+            scored = self.backend.fast(score_episodes)(self.learner, episodes, None, self.seed)
         for episode, accuracy in zip(episodes, scored, strict=True):
-            self.validation_accuracy.update(episode.id, accuracy)
+            self.validation_accuracy.update(episode.id, accuracy[PLAIN_METHOD])
 
     def on_validation_epoch_end(self) -> None:
         """Log mean and interval over the episodes of all ranks."""
@@ -206,8 +207,21 @@ class PurerModule(LightningModule):
         """
         if self.learner.spec is not None:
             return
+        trainer = self.trainer
+        device, precision = trainer.strategy.root_device, str(trainer.precision)
+        run = Run(
+            device,
+            precision,
+            updates=trainer.max_steps,
+            resident_teachers=self.data.resident_teachers,
+            learner=self.learner,
+            objective=self.objective,
+        )
+        self.backend = self.engine.backend(run)
+        if self.backend.remark:
+            rank_zero_info(self.backend.remark)
         with torch.device("cpu"):  # Lightning would have a GPU draw the first weights: others than a CPU's
-            self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed)
+            self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed, self.backend)
             if self.trainer.training:  # a Trainer that only validates loads no pool
                 self.objective.setup(self.pool, self.learner, self.seed)
             if self.start_from_average:
@@ -230,6 +244,8 @@ class PurerModule(LightningModule):
         """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""
         for optimizer, rate in zip(self.trainer.optimizers, (self.meta_lr, self.image_lr), strict=True):
             set_rate(optimizer, rate)
+        for group in self.trainer.optimizers[1].param_groups:
+            group["fused"] = self.backend.one_pass or None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curriculum's state and what the meta-model is, in plain types."""

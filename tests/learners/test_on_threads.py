@@ -1,15 +1,17 @@
-"""Every learner's twin answers as the learner does, also beside others on threads, and leaves it as it is."""
+"""Every learner may be used from any number of threads: the same bits as from one, and it stays as it is."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from pool.pools import store
-from purer_lightning.compute.threads import side_by_side
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.learners import R2D2, FeatureClassifier, Learner, Maml, ProtoNet
-from purer_lightning.learners.base import BatchNormMode, adapted_accuracy
+from purer_lightning.learners.base import BatchNormMode, adapted
 from purer_lightning.learners.pool_baselines import PoolClassifier, TeacherFineTune
 
 WAY, SHOT, QUERY, SIZE = 3, 2, 4, 16
@@ -34,24 +36,24 @@ def learners(mode: BatchNormMode, pool: str) -> list[Learner]:
     return [*own, PoolClassifier(pool), TeacherFineTune(pool, "one", 2, batchnorm=mode)]
 
 
+def logits(learner: Learner, given: Episode) -> Tensor:
+    """Return what a learner that has adapted to the support set answers to the query images."""
+    fast = adapted(learner, given.support, given.support_labels)
+    with torch.no_grad():
+        return learner.logits(given.query, fast)
+
+
 @pytest.mark.parametrize("mode", ["transductive", "support", "running"])
-def test_a_twin_gives_the_same_logits_and_threads_the_same_accuracies(mode: BatchNormMode, pool: str) -> None:
+def test_threads_that_share_a_learner_get_the_bits_that_one_gets(mode: BatchNormMode, pool: str) -> None:
     episodes = [episode(number) for number in range(12)]
     for learner in learners(mode, pool):
         learner.build(WAY, 3, SIZE, seed=0)
         learner.eval()
         before = {name: value.clone() for name, value in learner.state_dict().items()}
-        logits = [
-            made.logits(
-                episodes[0].query,
-                made.adapt(made.frozen_weights(), episodes[0].support, episodes[0].support_labels),
-            )
-            for made in (learner, learner.twin())
-        ]
-        assert torch.equal(*logits)
-        alone = [adapted_accuracy(learner, each) for each in episodes]
-        torch.set_num_threads(3)
-        together = list(side_by_side(lambda each: adapted_accuracy(learner, each), episodes, episodes[0].support))  # noqa: B023
-        torch.set_num_threads(1)
-        assert together == alone
+        answer = partial(logits, learner)
+        alone = [answer(each) for each in episodes]
+        with ThreadPoolExecutor(8) as threads:
+            together = list(threads.map(answer, episodes))
+        for one, other in zip(together, alone, strict=True):
+            assert torch.equal(one, other)
         torch.testing.assert_close(dict(learner.state_dict()), before, rtol=0, atol=0)
