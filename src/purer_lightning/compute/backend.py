@@ -6,7 +6,7 @@ rounding.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,11 @@ class Backend:
     skeletons: Skeletons = field(default_factory=Skeletons)
     one_pass: bool = False
     remark: str = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: a copied learner is computed in the same way."""
+        del memo
+        return self
 
     def fast(self, operation: Callable[P, Result]) -> Callable[P, Result]:
         """Return the fastest function there is for this plain one: itself, unless an engine has another."""

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from purer_lightning.nets.batchnorm import BatchNorm2d
+from purer_lightning.nets.convolution import Conv2d
 
 
 class ResNet(nn.Module):
@@ -88,6 +89,6 @@ def _stem(channels: int, width: int, image_size: int, running_statistics: bool) 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, running_statistics: bool) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         BatchNorm2d(outputs, track_running_stats=running_statistics),
     )

@@ -107,7 +107,7 @@ class Skeletons:
         self._of_thread = threading.local()
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        """Copies and pickles begin without skeletons: those belong to this process's networks."""
+        """Begin without skeletons where pickled: those belong to this process's networks."""
         return type(self), ()
 
     def kind(self, module: nn.Module) -> type[nn.Module]:
