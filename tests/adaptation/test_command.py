@@ -10,10 +10,10 @@ from PIL import Image
 
 from cli_errors import complaint
 from purer_lightning.adaptation.classifier import load_adapted
-from purer_lightning.adaptation.command import check_writable
 from purer_lightning.adaptation.meta_model import load
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
+from purer_lightning.files import check_writable
 from purer_lightning.learners import FeatureClassifier, Maml
 from runs import GREY, WIDTH, built, write_glyphs, write_run
 

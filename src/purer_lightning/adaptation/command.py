@@ -1,6 +1,5 @@
 """``purer adapt``: class folders of a few pictures in, a label with its probability for each other picture out."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from purer_lightning.adaptation.pictures import (
 )
 from purer_lightning.adaptation.predictions import Prediction, labelled, show, write
 from purer_lightning.errors import PurerError
+from purer_lightning.files import check_writable, is_stdout
 from purer_lightning.learners.base import BatchNormMode
 from purer_lightning.learners.loading import import_learner
 from purer_lightning.running.names import PREDICTIONS
@@ -86,7 +86,9 @@ def adapt(
         export_classifier(classifier, file)
     if query:
         write(Path(output), predictions)
-    show(Console(soft_wrap=True), classifier, shown, predictions, [*([output] if query else []), *map(str, exports)])
+    # Predictions on standard output stay a table that a program can read.
+    console = log if query and is_stdout(Path(output)) else Console(soft_wrap=True)
+    show(console, classifier, shown, predictions, [*([output] if query else []), *map(str, exports)])
 
 
 def learn(
@@ -159,20 +161,3 @@ def report_left_out(files: Sequence[Path], folder: Path, why: str, what: str, lo
             markup=False,
             highlight=False,
         )
-
-
-def check_writable(files: Sequence[Path]) -> None:
-    """Find out before the work whether files can be written; nothing is left behind.
-
-    Raises:
-        PurerError: a folder is in a file's place, or a file in a folder's, or the folder is closed to us.
-    """
-    for file in files:
-        folder = next(parent for parent in file.absolute().parents if parent.exists())
-        try:
-            if file.is_dir():
-                raise IsADirectoryError("it is a folder")
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise PurerError(f"Cannot write '{file}' ({error.strerror or error}); give another file.") from error

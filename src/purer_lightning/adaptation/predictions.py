@@ -61,7 +61,6 @@ def labelled(
 
 def write(output: Path, predictions: Sequence[Prediction]) -> None:
     """Write the predictions as CSV, all or nothing."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     # A file's name need not be valid UTF-8; it is written as the bytes that it is.
     with (
         replacing(output) as temporary,

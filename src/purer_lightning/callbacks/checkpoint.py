@@ -212,7 +212,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         del storage_options
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
@@ -220,7 +219,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
             if path.name == LAST and path.exists():
                 file.flush()
-                keep_as(path, path.with_name(BEFORE_LAST))  # as late as this, so that they are two files again at once
+                # As late as this, so that they are two files again at once.
+                keep_as(path.resolve(), path.with_name(BEFORE_LAST))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint without running code, whatever ``weights_only`` says."""

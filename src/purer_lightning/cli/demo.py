@@ -61,7 +61,8 @@ def _clear(folder: Path) -> None:
             raise PurerError(
                 f"The folder '{folder}' is not empty and holds no earlier demo; name another with --run or empty it."
             )
-        shutil.rmtree(folder)
+        for made in folder.iterdir():  # one by one: the folder itself may be a link to another disk
+            shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "demo.json").write_text("{}\n")
 

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing, sync
 from purer_lightning.running.names import METRICS
 
@@ -95,6 +96,8 @@ class CsvLog(Logger):
 
     def _read(self) -> list[dict[str, str]]:
         """Return the whole lines; a killed process may have left part of one at the end."""
+        if not self.path.is_file():  # reading a pipe would never end
+            raise PurerError(f"Expected '{self.path}' to be a file, but it is a folder, a pipe or a device; remove it.")
         text = self.path.read_bytes().decode("utf-8")
         return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
 

@@ -62,7 +62,6 @@ def dashboard(project: str = PROJECT, entity: str | None = None, output: str = "
         return
     described = description(workspace(entity or "", project))
     path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(
