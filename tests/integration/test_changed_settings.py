@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from purer_lightning.cli import main
 
@@ -109,3 +110,38 @@ def test_a_checkpoint_of_another_run_does_not_go_on_in_a_folder_that_holds_one(
         main([*words, "--ckpt_path", str(elsewhere), "--trainer.max_steps", "4"])
     assert f"The folder '{tmp_path / 'run'}' already holds a run" in said(capsys)[-1]
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == logged
+
+
+def updates_made(run: Path) -> int:
+    return int(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"])
+
+
+def test_a_run_goes_on_for_longer_from_its_own_configuration(words: list[str], tmp_path: Path) -> None:
+    main([*words, "--trainer.max_steps", "1"])
+    run = tmp_path / "run"
+    asked = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert (asked["trainer"]["max_epochs"], asked["data"]["updates_per_epoch"]) == (None, 2)
+    main(["fit", "--config", str(run / "config.yaml"), "--trainer.max_steps", "4"])
+    assert updates_made(run) == 4
+
+
+def test_a_run_begins_anew_elsewhere_from_anothers_configuration(words: list[str], tmp_path: Path) -> None:
+    main(words)
+    config, elsewhere = tmp_path / "run" / "config.yaml", tmp_path / "elsewhere"
+    before = config.read_bytes()
+    main(["fit", "--config", str(config), "--run", str(elsewhere), "--trainer.max_steps", "1"])
+    assert (updates_made(elsewhere), updates_made(tmp_path / "run")) == (1, 2)
+    assert config.read_bytes() == before
+    paths = ("ckpt_path", "trainer.default_root_dir", "checkpoint.dirpath")
+    asked = yaml.safe_load((elsewhere / "config.yaml").read_text(encoding="utf-8"))
+    found = [asked["ckpt_path"], *(asked[group][name] for group, name in (path.split(".") for path in paths[1:]))]
+    assert found == ["last", None, None]
+
+
+def test_epochs_that_end_a_run_before_its_updates_are_named(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*words, "--trainer.max_epochs", "1", "--trainer.max_steps", "4"])
+    assert updates_made(tmp_path / "run") == 2
+    expected = "trainer.max_epochs 1 ends the run after 2 updates, before trainer.max_steps 4; set it to null"
+    assert expected in capsys.readouterr().err

@@ -1,10 +1,10 @@
 """fit, validate and test by LightningCLI: one YAML describes training and evaluation of one row of a results table."""
 
-import logging
 import math
 import os
-import warnings
+import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from purer_lightning.callbacks import (
 )
 from purer_lightning.callbacks.checkpoint import AtomicCheckpointIO
 from purer_lightning.callbacks.progress import with_progress
+from purer_lightning.cli.config_file import ConfigFile
+from purer_lightning.cli.quiet import quieten
 from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.engine.choice import EngineChoice
 from purer_lightning.errors import PurerError
@@ -34,8 +36,8 @@ from purer_lightning.evaluation.metrics import in_words
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
-from purer_lightning.running.names import CONFIG, RESULTS
-from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say_differences, settings_of
+from purer_lightning.running.names import RESULTS
+from purer_lightning.running.resuming import end_interrupted, find_checkpoint, say, say_differences, settings_of
 from purer_lightning.running.run_folder import (
     is_first_rank,
     is_own,
@@ -43,7 +45,9 @@ from purer_lightning.running.run_folder import (
     output_folder,
     remove_unbegun,
     run_folder,
+    run_lock,
     still_to_make,
+    written_folder,
 )
 from purer_lightning.running.signals import Interrupted, handlers_kept
 from purer_lightning.running.slurm import check_tasks, device_count
@@ -56,17 +60,8 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
     "log_every_n_steps": 1,  # each firing of the switch is in metrics.csv
     "enable_model_summary": False,
+    "use_distributed_sampler": False,  # the data module strides over ids; two strides would lose some
 }
-# Warnings of Lightning's against what this package does on purpose.
-UNHELPFUL = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.13
-    "It is recommended to use `self.log",  # what is logged has been gathered over ranks before
-    ".*does not have many workers",  # episodes are drawn from memory-mapped files in a millisecond
-    "You're resuming from a checkpoint that ended before the epoch ended",  # the plans follow from the update's number
-    "Checkpoint directory .* exists and is not empty",  # a resumed run's
-    "The `srun` command is available",  # slurm.py says what is amiss
-)
-
 # The sections of a configuration, for the sentence about a misspelt key.
 GROUPS = {
     "model": PurerModule,
@@ -92,8 +87,10 @@ class PurerCLI(LightningCLI):
     made: Sequence[Path] = ()  # folders, for this command
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self.locks = ExitStack()
         try:
-            super().__init__(*arguments, **settings)
+            with self.locks:
+                super().__init__(*arguments, **settings)
         except PurerError:
             if is_first_rank():
                 remove_unbegun(self.made)
@@ -130,29 +127,28 @@ class PurerCLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run folder before anything is made that writes into it."""
-        config = self.config[self.subcommand]
+        """Settle the run folder before anything is made that writes into it, and what follows from what was asked."""
+        config, subcommand = self.config[self.subcommand], str(self.subcommand)
+        self.save_config_kwargs["asked"] = config.clone()
+        self._dump_config()
         devices = device_count(config.trainer.devices, config.trainer.accelerator)
         check_tasks(os.environ, devices, config.trainer.num_nodes)
-        run, subcommand = run_folder(config), str(self.subcommand)
-        folder = output_folder(run, subcommand, goes_on=is_own(config.get("ckpt_path"), run))
-        checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
-        config.ckpt_path = str(checkpoint.path) if checkpoint else None
+        run = run_folder(config)
+        folder = written_folder(run, subcommand)
         self.made = still_to_make(folder)
         make_writable(folder)
+        if is_first_rank():  # the others write for it
+            self.locks.enter_context(run_lock(run, subcommand))
+        output_folder(run, subcommand, goes_on=is_own(config.get("ckpt_path"), run))
+        checkpoint = find_checkpoint(config.get("ckpt_path"), run, subcommand)
+        config.ckpt_path = str(checkpoint.path) if checkpoint else None
         config.trainer.default_root_dir = str(folder)
         config.checkpoint.dirpath = str(folder / FOLDER)
         config.evaluation.run = str(folder)
-        config.trainer.use_distributed_sampler = False  # the data module strides over ids; two strides would lose some
+        config.trainer.use_distributed_sampler = False
         config.weights_only = True  # Lightning's own default depends on where the file lies
-        if (
-            config.trainer.max_steps > 0 and config.data.updates_per_epoch > 0
-        ):  # at least one validation, so that there is a best checkpoint
-            config.data.updates_per_epoch = min(config.data.updates_per_epoch, config.trainer.max_steps)
-            if config.trainer.max_epochs is None:  # for the progress bar alone
-                config.trainer.max_epochs = math.ceil(config.trainer.max_steps / config.data.updates_per_epoch)
+        _settle_epochs(config)
         if subcommand == "fit":
-            self._dump_config()
             self.settings = settings_of(self.config_dump)
             say_differences(checkpoint.content if checkpoint else {}, self.settings)
 
@@ -188,7 +184,7 @@ class PurerCLI(LightningCLI):
         """Say where the run lies, and what to do next with it."""
         folder = self.trainer.default_root_dir
         if is_first_rank():
-            print(f"The run's folder is {folder}; to look at it: purer report {folder}")
+            print(f"The run's folder is {folder}; to look at it: {shlex.join(['purer', 'report', str(folder)])}")
 
     def after_validate(self) -> None:
         """Say what was found, with its interval, and where it lies."""
@@ -207,14 +203,23 @@ class PurerCLI(LightningCLI):
             return []
         folder = Path(config.trainer.default_root_dir)
         folder = folder if self.subcommand == "fit" else folder.parent
-        self._dump_config()
         pool = read_manifest(config.data.pool) if self.subcommand == "fit" else None
         return [WandbRun(folder, settings, mode, str(self.subcommand), self.config_dump, pool)]
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Lightning 2.6 recommends its own cloud services at every start."""
-    return "Tip:" not in record.getMessage()
+def _settle_epochs(config: Any) -> None:
+    """Let each run have a validation, so that there is a best checkpoint, and a progress bar that knows its end."""
+    trainer, data = config.trainer, config.data
+    if trainer.max_steps <= 0 or data.updates_per_epoch <= 0:
+        return
+    data.updates_per_epoch = min(data.updates_per_epoch, trainer.max_steps)
+    if trainer.max_epochs is None:
+        trainer.max_epochs = math.ceil(trainer.max_steps / data.updates_per_epoch)
+    elif 0 <= (updates := trainer.max_epochs * data.updates_per_epoch) < trainer.max_steps:
+        say(
+            f"trainer.max_epochs {trainer.max_epochs} ends the run after {updates} updates, before trainer.max_steps "
+            f"{trainer.max_steps}; set it to null to make them all."
+        )
 
 
 def run(args: list[str]) -> None:
@@ -222,12 +227,7 @@ def run(args: list[str]) -> None:
     if args[0] == "fit":
         # Not for testing: there each episode's small result stays, and splits what was freed, so that memory grows.
         keep_freed_memory()
-    for message in UNHELPFUL:
-        warnings.filterwarnings("ignore", message=message)
-    if args[0] != "fit":
-        warnings.filterwarnings("ignore", message="The dirpath has changed")  # they save no checkpoints
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(_is_no_advertisement)
+    quieten(args[0])
     try:
         with handlers_kept():
             PurerCLI(
@@ -236,7 +236,7 @@ def run(args: list[str]) -> None:
                 args=args,
                 seed_everything_default=0,
                 trainer_defaults=TRAINER_DEFAULTS,
-                save_config_kwargs={"overwrite": True, "config_filename": CONFIG},
+                save_config_callback=ConfigFile,
                 parser_kwargs={"exit_on_error": False},
             )
     except Interrupted as stop:

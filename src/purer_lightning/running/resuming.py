@@ -1,6 +1,7 @@
 """What ``purer fit`` goes on from, and what it says about that."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -147,7 +148,7 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
     if words[0] != "fit":
         say(f"Stopped by {name}; nothing is kept of a part of {words[0]}, so the same command begins it anew.")
         sys.exit(128 + stop.number)
-    how = f"Go on with the same command and: --run {stop.run} --ckpt_path last"
+    how = f"Go on with the same command and: {shlex.join(['--run', stop.run, '--ckpt_path', 'last'])}"
     if is_job(os.environ) and (
         stop.number == signal.SIGUSR1 or (stop.number == signal.SIGTERM and is_preempted(os.environ))
     ):

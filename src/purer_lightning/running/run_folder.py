@@ -1,13 +1,16 @@
 """Where a command of the trainer writes: found, checked and made before anything else is."""
 
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files import LOCK, locked
 from purer_lightning.running.checkpoints import FOLDER, WORDS
 from purer_lightning.running.names import CONFIG, METRICS, RESULTS
 
@@ -19,6 +22,8 @@ def run_folder(config: Any) -> Path:
     # A machine's configuration says where a run is made and not what it is.
     configs = [path for path in map(Path, map(str, config.get("config") or [])) if path.parent.name != "machine"]
     by_name = Path("runs") / (configs[-1].stem if configs else "default")
+    if checkpoint in WORDS and configs and configs[-1].name == CONFIG and (configs[-1].parent / FOLDER).is_dir():
+        by_name = configs[-1].parent  # a run that goes on from its own settings
     return Path(config.run) if config.run else of_checkpoint or by_name
 
 
@@ -29,32 +34,55 @@ def is_own(checkpoint: str | None, run: Path) -> bool:
     return Path(checkpoint).resolve().parent == (run / FOLDER).resolve()
 
 
+def written_folder(run: Path, subcommand: str) -> Path:
+    """Return where a command writes: the run folder for fit, a folder of its name in it for validate and test."""
+    return run if subcommand == "fit" else run / subcommand
+
+
 def output_folder(run: Path, subcommand: str, *, goes_on: bool) -> Path:
-    """Return where a command writes: the run folder for fit, a folder of its name in it for validate and test.
+    """Return where a command writes, once it is sure that it spoils nothing there.
 
     Raises:
         PurerError: a fit into a folder that already holds a run which it does not continue, or a validation or test
             into one that holds results.
     """
-    stale = sorted((run if subcommand == "fit" else run / subcommand).glob("hpc_ckpt_*.ckpt"))
+    folder = written_folder(run, subcommand)
+    stale = sorted(folder.glob("hpc_ckpt_*.ckpt"))
     if stale:
         raise PurerError(
             f"'{stale[-1]}' is no checkpoint of purer fit, but under Slurm Lightning would go on from it unasked; "
             f"remove it, or name another folder with --run."
         )
     if subcommand != "fit":
-        if (run / subcommand / RESULTS).exists():
-            raise PurerError(
-                f"The folder '{run / subcommand}' already holds results; name another with --run, or remove them."
-            )
-        return run / subcommand
+        if (folder / RESULTS).exists():
+            raise PurerError(f"The folder '{folder}' already holds results; name another with --run, or remove them.")
+        return folder
     # Asked by the first rank alone: when the others start, it may have begun to write.
     if is_first_rank() and not goes_on and any((run / made).exists() for made in (METRICS, FOLDER)):
         raise PurerError(
             f"The folder '{run}' already holds a run; name another with --run, or continue that one with "
-            f"--run {run} --ckpt_path last."
+            f"{shlex.join(['--run', str(run), '--ckpt_path', 'last'])}."
         )
-    return run
+    return folder
+
+
+@contextmanager
+def run_lock(run: Path, subcommand: str) -> Iterator[None]:
+    """Hold the folder that a command writes, so that no other process writes it at the same time.
+
+    A validation or a test also waits for no fit: what it finds of a checkpoint that is replaced soon after would stand
+    in the run's folder as the final one's.
+
+    Raises:
+        PurerError: another process writes there, or meta-trains in the run folder.
+    """
+    with ExitStack() as locks:
+        folder, remedy = written_folder(run, subcommand), "name another folder with --run"
+        locks.enter_context(locked(folder, f"purer {subcommand}", remedy))
+        if folder != run and (run / LOCK).exists():
+            with locked(run, f"purer {subcommand}", remedy):
+                pass
+        yield
 
 
 def is_first_rank() -> bool:
