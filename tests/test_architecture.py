@@ -17,7 +17,8 @@ SCRIPTS = sorted((SOURCE.parents[1] / "experiments").glob("*.py"))
 # From the ground up: a module imports what stands on its own floor or below, never what stands above. Those of one line
 # share a floor. A module belongs to the longest name here that begins its own.
 FLOORS = [
-    ["errors", "files", "seeding", "episode", "plugs"],
+    ["errors", "seeding", "episode", "plugs"],
+    ["files"],
     ["compute"],
     ["nets"],
     ["compute.backend"],

@@ -1,6 +1,7 @@
 """A user's own classifier enters a pool, or is refused before anything is written."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ class _Code:
         return os.system, ("touch executed",)
 
 
-def _saved(folder: Path, name: str = "mine.pth", classes: int = 2, seed: int = 0) -> tuple[nn.Module, str]:
-    made = network(classes, seed)
+def _saved(folder: Path, name: str = "mine.pth", classes: int = 2) -> tuple[nn.Module, str]:
+    made = network(classes, seed=ord(name[0]))  # other weights under another name
     torch.save(made.state_dict(), folder / name)
     return made, str(folder / name)
 
@@ -154,3 +155,134 @@ def test_a_damaged_or_missing_file_is_called_so(tmp_path: Path, name: str) -> No
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
     with pytest.raises(PurerError, match="damaged"):
         _add(tmp_path, str(tmp_path / name), ["dog", "cat"])
+
+
+def _prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in network(2).state_dict().items()}
+
+
+def _without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _zero_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor(0) for name in state if name.endswith("num_batches_tracked")}
+
+
+def _optimiser_state() -> dict[str, Any]:
+    made = network(2)
+    optimiser = torch.optim.AdamW(made.parameters())
+    made(torch.zeros(2, 3, 16, 16)).sum().backward()
+    optimiser.step()
+    return optimiser.state_dict()
+
+
+def _taken() -> dict[str, Any]:
+    state = network(2).state_dict()
+    return {
+        **{prefix: _prefixed(prefix) for prefix in ("module.", "_orig_mod.", "model.", "a.b.c.")},
+        **{key: {key: state, "epoch": 3} for key in ("model", "net", "params", "mine")},
+        "of DataParallel, in a checkpoint": {"state_dict": _prefixed("module."), "epoch": 3},
+        "with an optimiser": {"model": state, "optimizer": _optimiser_state()},
+        "with a loss of tensors": {"state_dict": {**_prefixed("model."), "criterion.weight": torch.ones(2)}},
+        "twice nested": {"state": {"network": state}},
+        "without counters": _without_counters(state),
+        "with float counters": {name: tensor.float() for name, tensor in state.items()},
+        "in double precision": {name: tensor.double() for name, tensor in state.items()},
+    }
+
+
+@pytest.mark.parametrize("form", _taken())
+def test_weights_as_they_lie_about_become_the_same_teacher(form: str, tmp_path: Path) -> None:
+    torch.save(_taken()[form], tmp_path / "mine.pth")
+    _add(tmp_path, str(tmp_path / "mine.pth"), ["dog", "cat"])
+    found = load_pool(tmp_path / "pool").teachers[0].network.state_dict()
+    assert found.keys() == network(2).state_dict().keys()
+    expected = network(2).state_dict() | ({} if form != "without counters" else _zero_counters(found))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_stored_as_the_same_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
+    half = {name: tensor.to(dtype) for name, tensor in network(2).state_dict().items()}
+    save_file(half, tmp_path / "mine.safetensors")
+    _add(tmp_path, str(tmp_path / "mine.safetensors"), ["dog", "cat"])
+    found = load_pool(tmp_path / "pool").teachers[0].network.state_dict()
+    assert all(torch.equal(found[name], tensor.to(found[name].dtype)) for name, tensor in half.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (lambda: {"model": network(2).state_dict(), "ema": network(2, 1).state_dict()}, "2 sets of .* 'model', 'ema'"),
+        (lambda: {**_prefixed("student."), **_prefixed("teacher.")}, "2 sets of tensors .* 'student.', 'teacher.'"),
+        (lambda: {"a": {"x": torch.ones(1)}, "b": {"y": torch.ones(1)}}, "tensors under 'a', 'b', none of them"),
+        (lambda: {n: t.to(torch.int8) for n, t in network(2).state_dict().items()}, "it is int8, as quantised"),
+        (lambda: {n: t.to(torch.complex64) for n, t in network(2).state_dict().items()}, "is complex64"),
+        (lambda: {n: t for n, t in _prefixed("module.").items() if "bias" not in n}, "missing .*bias.*unexpected none"),
+        (dict, "found a dictionary with nothing"),
+    ],
+)
+def test_what_leaves_a_doubt_is_refused_by_what_was_found(content: Any, sentence: str, tmp_path: Path) -> None:
+    torch.save(content(), tmp_path / "mine.pth")
+    with pytest.raises(PurerError, match=sentence):
+        _add(tmp_path, str(tmp_path / "mine.pth"), ["dog", "cat"])
+    assert not (tmp_path / "pool").exists()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0]),
+        ([0.485, 0.456, 0.406], [58.395, 57.12, 57.375]),
+        ([127.5] * 3, [127.5] * 3),
+    ],
+)
+def test_mean_and_deviation_of_bytes_are_refused(mean: list[float], std: list[float], tmp_path: Path) -> None:
+    with pytest.raises(PurerError, match="divide both by 255"):
+        _add(tmp_path, _saved(tmp_path)[1], ["dog", "cat"], mean=mean, std=std)
+    assert not (tmp_path / "pool").exists()
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.0] * 3, [1.0] * 3), ([0.5] * 3, [0.5] * 3), ([1.0] * 3, [1 / 255] * 3)])
+def test_mean_and_deviation_of_images_from_0_to_1_are_taken(
+    mean: list[float], std: list[float], tmp_path: Path
+) -> None:
+    _add(tmp_path, _saved(tmp_path)[1], ["dog", "cat"], mean=mean, std=std)
+    assert read_manifest(tmp_path / "pool").normalisation.std == tuple(std)
+
+
+def test_the_same_weights_do_not_enter_a_pool_twice(tmp_path: Path) -> None:
+    made, weights = _saved(tmp_path)
+    _add(tmp_path, weights, ["dog", "cat"])
+    torch.save(_without_counters(made.double().state_dict()), tmp_path / "copy.pth")
+    with pytest.raises(PurerError, match="already has these weights, as teacher 'mine'"):
+        _add(tmp_path, str(tmp_path / "copy.pth"), ["hen", "owl"])
+    assert [record.name for record in read_manifest(tmp_path / "pool").teachers] == ["mine"]
+
+
+def test_classifiers_that_are_added_at_once_all_enter_and_no_two_classes_share_an_id(tmp_path: Path) -> None:
+    names = [f"{letter}.pth" for letter in "abcdef"]
+    weights = [_saved(tmp_path, name)[1] for name in names]
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda file: _add(tmp_path, file, [f"{Path(file).stem}1", f"{Path(file).stem}2"]), weights))
+    records = [teacher.record for teacher in load_pool(tmp_path / "pool").teachers]
+    assert sorted(record.name for record in records) == list("abcdef")
+    assert sorted(number for record in records for number in record.class_ids) == list(range(12))
+
+
+def test_of_classifiers_of_one_name_that_are_added_at_once_one_enters(tmp_path: Path) -> None:
+    weights = [_saved(tmp_path, f"{letter}.pth")[1] for letter in "abcd"]
+
+    def outcome(file: str) -> str:
+        try:
+            _add(tmp_path, file, ["dog", "cat"], name="one")
+        except PurerError as error:
+            return str(error)
+        return "added"
+
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(outcome, weights))
+    assert outcomes.count("added") == 1
+    assert sum("already has a teacher 'one'" in found for found in outcomes) == 3

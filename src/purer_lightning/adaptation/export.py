@@ -144,7 +144,7 @@ def export_onnx(classifier: Classifier, file: Path) -> None:
         "input": f"float32 (batch, {channels}, {size}, {size}), {layout(channels)}, from 0 to 1",
     }
     program.model.metadata_props.update(said)
-    with replacing(file) as temporary:
+    with replacing(file, parents=True) as temporary:
         program.save(temporary)
         check_agreement(classifier, temporary)
 
@@ -207,7 +207,7 @@ def save_adapted(classifier: Classifier, file: Path) -> None:
         "temperature": classifier.temperature,
     }
     tensors = {name: value.contiguous() for name, value in classifier.fast.items()}
-    with replacing(file) as temporary:
+    with replacing(file, parents=True) as temporary:
         temporary.write_bytes(save(tensors, metadata={METADATA: json.dumps(said)}))
 
 

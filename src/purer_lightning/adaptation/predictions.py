@@ -63,7 +63,7 @@ def write(output: Path, predictions: Sequence[Prediction]) -> None:
     """Write the predictions as CSV, all or nothing."""
     # A file's name need not be valid UTF-8; it is written as the bytes that it is.
     with (
-        replacing(output) as temporary,
+        replacing(output, parents=True) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)

@@ -212,7 +212,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         del storage_options
         path = Path(path)
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with replacing(path, parents=True) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # what torch makes of the file's own error

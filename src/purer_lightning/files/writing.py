@@ -19,16 +19,19 @@ LINKS = 40  # one after the other at most, as in Linux
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, parents: bool = False) -> Iterator[Path]:
     """Yield a temporary name whose content becomes that of ``path`` when the block succeeds and vanishes when it fails.
 
-    A file is replaced by another one beside it; its folder is made where it is missing. The new content is on the disk
-    before it gets the name, so whoever opens ``path`` finds the old file or the new one, whatever happened to this
-    process or to the machine. A process that is killed leaves the temporary file; its name begins with a dot and ends
-    in ``.tmp``.
+    A file is replaced by another one beside it. The new content is on the disk before it gets the name, so whoever
+    opens ``path`` finds the old file or the new one, whatever happened to this process or to the machine. A process
+    that is killed leaves the temporary file; its name begins with a dot and ends in ``.tmp``.
 
     Where ``path`` is a link, the file that it points to is replaced. A pipe or a character device (``/dev/stdout``,
     ``/dev/null``) gets the content written into it.
+
+    Args:
+        path: to write.
+        parents: make its folder where that is missing.
 
     Raises:
         PurerError: the file or its folder cannot be written to; or ``path`` is a folder, a socket, a disk, a link in a
@@ -40,7 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
         # Host and process in the name: the ranks of a cluster write into one shared folder.
         name = f".{target.name}.{socket.gethostname()}.{os.getpid()}.tmp"
         temporary = (Path(tempfile.gettempdir()) if is_stream else target.parent) / name
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         yield temporary
         if is_stream:

@@ -1,14 +1,13 @@
 """``purer pool add``: a user's own classifier becomes a teacher."""
 
 import math
-import pickle
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
@@ -16,7 +15,8 @@ from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.checks import check_classes, check_record, checked_network
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, TeacherRecord, check_normalisation, read_manifest
-from purer_lightning.pool.writing import check_same_images, store_teacher
+from purer_lightning.pool.weights import COUNTER, read_weights, tensors_of
+from purer_lightning.pool.writing import check_same_images, pool_lock, store_teacher
 
 
 def add(
@@ -38,7 +38,8 @@ def add(
 
     Args:
         pool: the pool's folder; made when missing.
-        weights: a state_dict: .safetensors, or .pt and .pth with tensors only.
+        weights: a state_dict, as safetensors or by torch.save; also with a prefix of a wrapper to its names (module.,
+            _orig_mod., model.), or within a checkpoint's dictionary, where it is the only one that fits.
         architecture: its name in the registry, for example conv4.
         class_names: the class of each output, in the order of the outputs.
         dataset: what the classes are of; classes of one data set with one name are one class.
@@ -57,26 +58,42 @@ def add(
     """
     folder, normalisation = Path(pool), Normalisation(tuple(mean), tuple(std))
     check_normalisation(normalisation, channels, "`mean` and `std`")
+    _check_scale(normalisation)
     _check_accuracy(held_out_accuracy)
-    manifest = PoolManifest(image_size, channels, normalisation, [])
-    if (folder / MANIFEST).is_file():
-        existing = read_manifest(folder)
-        check_same_images(existing, manifest, f"'{weights}'")
-        manifest = existing
-    name = _free_name(name or Path(weights).stem, manifest, folder)
-    ids = class_ids or derived_ids(manifest, dataset, class_names)
     spec = NetworkSpec(architecture, len(class_names), channels, image_size, arguments or {})
+    name = name or Path(weights).stem
     record = TeacherRecord(
-        name, f"{name}.safetensors", "", spec, dataset, list(ids), list(class_names), held_out_accuracy
+        name, f"{name}.safetensors", "", spec, dataset, class_ids or [], list(class_names), held_out_accuracy
     )
-    where = f"'{weights}'"
-    check_record(manifest, record, where)
-    manifest.teachers.append(record)
-    check_classes(manifest)
-    state = read_state_dict(weights)
-    checked_network(state, spec, where)
-    store_teacher(folder, PoolManifest(image_size, channels, normalisation, [record]), state, {})
-    print(f"Added '{name}' with {len(ids)} classes to '{folder}'. `purer pool check {folder}` shows the pool.")
+    alone = PoolManifest(image_size, channels, normalisation, [record])
+    _place(folder, alone, class_ids, weights)
+    part = read_weights(weights, tensors_of(spec))
+    checked_network(part.tensors, spec, f"'{weights}'")
+    with pool_lock(folder, "purer pool add"):
+        manifest = _place(folder, alone, class_ids, weights)  # again: another process may have added one meanwhile
+        _check_new(folder, manifest, spec, part.tensors)
+        store_teacher(folder, alone, part.tensors, {})
+    taken = f", from the tensors under '{part.where}'" if part.where else ""
+    shows = shlex.join(["purer", "pool", "check", str(folder)])
+    print(f"Added '{name}' with {len(class_names)} classes to '{folder}'{taken}. `{shows}` shows the pool.")
+
+
+def _place(folder: Path, alone: PoolManifest, class_ids: list[int] | None, weights: str) -> PoolManifest:
+    """Give a new teacher's classes their ids in a pool; return the pool as it is without the teacher.
+
+    Raises:
+        PurerError: the teacher does not fit into the pool.
+    """
+    (record,) = alone.teachers
+    pool = PoolManifest(alone.image_size, alone.channels, alone.normalisation, [])
+    if (folder / MANIFEST).is_file():
+        pool = read_manifest(folder)
+        check_same_images(pool, alone, f"'{weights}'")
+    _check_name(record.name, pool, folder)
+    record.class_ids = list(class_ids or derived_ids(pool, record.dataset, record.class_names))
+    check_record(pool, record, f"'{weights}'")
+    check_classes(replace(pool, teachers=[*pool.teachers, record]))
+    return pool
 
 
 def derived_ids(manifest: PoolManifest, dataset: str, class_names: list[str]) -> list[int]:
@@ -92,60 +109,13 @@ def derived_ids(manifest: PoolManifest, dataset: str, class_names: list[str]) ->
     return [known[name] for name in class_names]
 
 
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read tensors by name without executing anything that the file contains.
-
-    Args:
-        path: .safetensors, or what torch.save made of a state_dict or of ``{"state_dict": ...}``.
-
-    Returns:
-        Floating point tensors as float32, all contiguous and on the CPU.
-
-    Raises:
-        PurerError: no such file, not readable, or more in it than tensors.
-    """
-    if not Path(path).is_file():
-        raise PurerError(f"Expected the weights of a classifier in '{path}', but there is no such file.")
-    content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pickle(path)
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise PurerError(
-            f"Expected a state_dict, tensors by name, in '{path}', but found {_kinds(content)}. "
-            "Save it with `torch.save(model.state_dict(), path)`."
-        )
-    return {str(key): (t.float() if t.is_floating_point() else t).contiguous() for key, t in content.items()}
-
-
-def _read_safetensors(path: str) -> Any:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise PurerError(
-            f"Expected a complete safetensors file in '{path}', but it is truncated or damaged ({error}). "
-            "Copy it again."
-        ) from error
-
-
-def _read_pickle(path: str) -> Any:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise PurerError(
-            f"'{path}' holds more than tensors, or is damaged; reading it could execute code, so it is refused. "
-            "Where you trust it, load it yourself and save `model.state_dict()` as safetensors."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise PurerError(f"Expected a file of torch.save in '{path}', but it is damaged. Copy it again.") from error
-    return content.get("state_dict", content) if isinstance(content, dict) else content
-
-
-def _free_name(name: str, manifest: PoolManifest, folder: Path) -> str:
+def _check_name(name: str, manifest: PoolManifest, folder: Path) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == Path(MANIFEST).stem:
         raise PurerError(
             f"Expected a teacher's `name` of letters, digits, '.', '_' and '-', other than 'pool', but got '{name}'."
         )
     if name in {record.name for record in manifest.teachers} or (folder / f"{name}.safetensors").exists():
         raise PurerError(f"The pool '{folder}' already has a teacher '{name}'. Give another `name`.")
-    return name
 
 
 def _check_accuracy(accuracy: float | None) -> None:
@@ -153,8 +123,33 @@ def _check_accuracy(accuracy: float | None) -> None:
         raise PurerError(f"Expected `held_out_accuracy` as a fraction between 0 and 1, but got {accuracy}.")
 
 
-def _kinds(content: Any) -> str:
-    if not isinstance(content, dict):
-        return f"one {type(content).__name__}"
-    kinds = sorted({type(value).__name__ for value in content.values()})
-    return f"a dictionary with {', '.join(kinds) or 'nothing'}"
+def _check_scale(normalisation: Normalisation) -> None:
+    """Raise PurerError where means or deviations are of pixels 0 to 255.
+
+    Of images scaled to 0 to 1 no mean exceeds 1 and no deviation 0.5; a deviation of 1 means that there was no scaling.
+    """
+    mean, std = normalisation
+    if min(mean) < 0 or max(mean) > 1 or max(std) > 1:
+        of_bytes = [[round(value / 255, 4) for value in values] for values in normalisation]
+        advice = (
+            f"divide both by 255: `mean` {of_bytes[0]} and `std` {of_bytes[1]}" if min(mean) >= 0 else "correct them"
+        )
+        raise PurerError(
+            f"Expected `mean` and `std` of images scaled to 0 to 1, of which no mean is below 0 or above 1 and no "
+            f"deviation above 0.5, but got {list(mean)} and {list(std)}; {advice}."
+        )
+
+
+def _check_new(folder: Path, manifest: PoolManifest, spec: NetworkSpec, state: dict[str, Tensor]) -> None:
+    """Raise PurerError where a teacher of the pool has the same weights: it would count twice."""
+    weights = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+    for record in manifest.teachers:
+        file = folder / record.file
+        if record.network != spec or not file.is_file():
+            continue
+        with safe_open(str(file), framework="pt") as known:
+            if all(torch.equal(known.get_tensor(name), tensor) for name, tensor in weights.items()):
+                raise PurerError(
+                    f"The pool '{folder}' already has these weights, as teacher '{record.name}'; added twice, they "
+                    "would count twice. Give another classifier."
+                )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def read_manifest(folder: str | Path) -> PoolManifest:
         found = "a folder without it" if path.parent.is_dir() else "no such folder"
         raise PurerError(
             f"Expected a pool of teachers with its {MANIFEST} in '{folder}', but found {found}. Make one with "
-            f"`purer pretrain --config cifar_fs_pool.yaml --pool {folder}`, or add your own classifiers with "
-            "`purer pool add`."
+            f"`purer pretrain --config cifar_fs_pool.yaml --pool {shlex.quote(str(folder))}`, or add your own "
+            "classifiers with `purer pool add`."
         )
     return decode(path.read_text(encoding="utf-8", errors="replace"), path)
 

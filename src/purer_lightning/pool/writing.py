@@ -1,13 +1,17 @@
 """Putting a teacher into a pool, safely from several processes and machines at once.
 
 Each teacher has its own weights and its own record, so writers never touch each other's files. ``pool.json`` is what
-the records come to, and whoever has added a record puts it together anew. This needs no lock, which shared file systems
-of clusters do not always grant and which a killed job leaves behind: a writer looks at the records again after it has
-written ``pool.json``, and starts over when there are others by then. So the last one to write has seen them all.
+the records come to, and whoever has added a record puts it together anew: it looks at the records again after it has
+written ``pool.json``, and starts over when there are others by then. So the last one to write has seen them all, also
+where a shared file system grants no locks.
+
+Whether a name and its classes are free is asked under a lock, ``pool_lock``, which is held until the teacher is stored.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
-from purer_lightning.files import replacing
+from purer_lightning.files import locked, replacing
 from purer_lightning.pool.manifest import (
     MANIFEST,
     PoolManifest,
@@ -25,6 +29,8 @@ from purer_lightning.pool.manifest import (
     read_manifest,
     write_manifest,
 )
+
+WAIT_SECONDS = 60.0  # for a process that stores a teacher, which takes a second or two
 
 
 class StoredTeacher(NamedTuple):
@@ -61,6 +67,18 @@ def store_teacher(folder: Path, alone: PoolManifest, weights: dict[str, Tensor],
         text = json.dumps({**encode(alone), "settings": settings}, indent=1) + "\n"
         temporary.write_text(text, encoding="utf-8")
     assemble(folder)
+
+
+@contextmanager
+def pool_lock(folder: Path, command: str) -> Iterator[None]:
+    """Make a pool's folder where it is missing, and let one process at a time add to it; the others wait.
+
+    Raises:
+        PurerError: the folder cannot be made, or another process has held it for ``WAIT_SECONDS``.
+    """
+    make_folder(folder)
+    with locked(folder, command, "name another pool", WAIT_SECONDS):
+        yield
 
 
 def stored_teacher(folder: Path, name: str) -> StoredTeacher | None:

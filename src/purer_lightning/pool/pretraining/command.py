@@ -1,6 +1,7 @@
 """``purer pretrain``: makes a pool of teachers from the meta-train classes of a data set."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -15,9 +16,9 @@ from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.checks import checked_teacher
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, read_manifest
-from purer_lightning.pool.pretraining.jobs import Course, Finished, Job, make_teacher
+from purer_lightning.pool.pretraining.jobs import Course, Finished, Job, check_settings, make_teacher
 from purer_lightning.pool.pretraining.recipe import TeacherRecipe
-from purer_lightning.pool.writing import assemble, check_same_images, make_folder, stored_teacher
+from purer_lightning.pool.writing import assemble, check_same_images, make_folder
 from purer_lightning.running.progress import JobProgress
 from purer_lightning.seeding import generator
 
@@ -132,16 +133,9 @@ def _slurm_share() -> tuple[int, int]:
 
 
 def _is_there(job: Job, split: ImageSplit) -> bool:
-    stored = stored_teacher(job.course.pool, job.name)
+    stored = check_settings(job.course.pool, job.name, job.settings(split))
     if stored is None:
         return False
-    settings = job.settings(split)
-    for key, value in settings.items():
-        if (found := stored.settings.get(key)) != value:
-            raise PurerError(
-                f"'{job.course.pool}' already holds a {job.name} made with {key} {found}, but this run asks for "
-                f"{value}. Give another `pool`, or remove the old one."
-            )
     try:
         checked_teacher(job.course.pool, stored.manifest, stored.manifest.teachers[0])
     except PurerError as error:
@@ -179,4 +173,5 @@ def tell(finished: Iterator[Finished], total: int, skipped: int, folder: Path) -
         raise PurerError(
             f"Stopped by Ctrl-C; `purer pretrain` with the same settings goes on with what is missing in '{folder}'."
         ) from None
-    print(f"{total} teachers in '{folder}' ({skipped} were there already). `purer pool check {folder}` shows them.")
+    shows = shlex.join(["purer", "pool", "check", str(folder)])
+    print(f"{total} teachers in '{folder}' ({skipped} were there already). `{shows}` shows them.")

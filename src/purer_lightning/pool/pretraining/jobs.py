@@ -10,11 +10,12 @@ import torch
 from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.compute.threads import one_thread
 from purer_lightning.data.splits import ImageSplit, open_split
+from purer_lightning.errors import PurerError
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord
 from purer_lightning.pool.pretraining.recipe import Pictures, TeacherRecipe, split_class, train_teacher
-from purer_lightning.pool.writing import store_teacher
+from purer_lightning.pool.writing import StoredTeacher, pool_lock, store_teacher, stored_teacher
 from purer_lightning.seeding import generator
 
 
@@ -90,8 +91,27 @@ def make_teacher(job: Job) -> Finished:
     names = [split.class_names[position] for position in job.positions]
     record = TeacherRecord(job.name, f"{job.name}.safetensors", "", job.spec, course.dataset, ids, names, accuracy)
     alone = PoolManifest(split.image_size, split.channels, course.normalisation, [record])
-    store_teacher(course.pool, alone, weights, job.settings(split))
+    settings = job.settings(split)
+    with pool_lock(course.pool, "purer pretrain"):
+        check_settings(course.pool, job.name, settings)  # another process may have made it meanwhile
+        store_teacher(course.pool, alone, weights, settings)
     return Finished(job.name, job.spec.architecture, accuracy, perf_counter() - started)
+
+
+def check_settings(pool: Path, name: str, settings: dict[str, Any]) -> StoredTeacher | None:
+    """Return the teacher that a pool has under a name, None where there is none.
+
+    Raises:
+        PurerError: it was made by other settings.
+    """
+    stored = stored_teacher(pool, name)
+    for key, value in settings.items():
+        if stored is not None and (found := stored.settings.get(key)) != value:
+            raise PurerError(
+                f"'{pool}' already holds a {name} made with {key} {found}, but this run asks for {value}. Give another "
+                "`pool`, or remove the old one."
+            )
+    return stored
 
 
 def teacher_pictures(job: Job, split: ImageSplit) -> tuple[Pictures, Pictures]:

@@ -62,7 +62,7 @@ def dashboard(project: str = PROJECT, entity: str | None = None, output: str = "
         return
     described = description(workspace(entity or "", project))
     path = Path(output)
-    with replacing(path) as file:
+    with replacing(path, parents=True) as file:
         file.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(
         f"W&B is offline (no login, or its mode says so): nothing was saved there, and the workspace is described in "
