@@ -12,6 +12,7 @@ from torch import Tensor
 
 from purer_lightning.adaptation.export import FORMAT, METADATA, export
 from purer_lightning.adaptation.loading import MetaModelRecord, record_from_plain
+from purer_lightning.compute.surroundings import usual_surroundings
 from purer_lightning.errors import PurerError
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
@@ -37,6 +38,7 @@ class AdaptedClassifier:
     class_names: tuple[str, ...]
     temperature: float = 1.0
 
+    @usual_surroundings()
     def predict(self, images: Tensor) -> Tensor:
         """Return the probability of each class.
 
@@ -59,6 +61,7 @@ class AdaptedClassifier:
             )
         return (logits / self.temperature).softmax(dim=1)
 
+    @usual_surroundings()
     def logits(self, images: Tensor) -> Tensor:
         """Return what the probabilities are the softmax of, before the temperature: float32 (N, len(class_names)).
 
@@ -73,6 +76,7 @@ class AdaptedClassifier:
         with torch.no_grad():
             return torch.cat([self.learner.logits(batch, self.fast) for batch in batches])
 
+    @usual_surroundings()
     def save(self, file: str | Path) -> None:
         """Write it to a file: model.onnx for deployment, model.safetensors for ``purer_lightning.load_adapted``.
 
@@ -105,6 +109,7 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
         )
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise PurerError(f"Expected pictures as uint8 0 to 255 or as floats 0 to 1, but got {images.dtype}.")
+    images = images.detach().cpu()  # where the meta-model is
     unit = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     if not (unit.isfinite().all() and unit.min() >= 0 and unit.max() <= 1):
         raise PurerError(
@@ -114,6 +119,7 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
     return record.normalisation.apply_to_unit(unit)
 
 
+@usual_surroundings()
 def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> AdaptedClassifier:
     """Load a classifier that ``purer adapt --export model.safetensors`` or ``AdaptedClassifier.save`` wrote.
 

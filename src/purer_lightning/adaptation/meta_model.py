@@ -10,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from purer_lightning.adaptation.classifier import AdaptedClassifier, normalise
 from purer_lightning.adaptation.hub import fetch, is_pretrained, read_pretrained, write_pretrained
+from purer_lightning.adaptation.labels import read_labels
 from purer_lightning.adaptation.loading import Stored, give_weights, read_stored
 from purer_lightning.adaptation.pictures import find_query, read_pictures
 from purer_lightning.adaptation.temperature import best_temperature, folds
+from purer_lightning.compute.surroundings import usual_surroundings
+from purer_lightning.compute.threads import one_thread
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.icfil import calibrate
 from purer_lightning.learners.base import BatchNormMode, Learner, adapted
@@ -40,6 +44,7 @@ class MetaModel:
         calibration: ICFIL's settings.
     """
 
+    @usual_surroundings()
     def __init__(
         self, stored: Stored, where: str, batchnorm: BatchNormMode | None = None, own: type[Learner] | None = None
     ) -> None:
@@ -55,8 +60,14 @@ class MetaModel:
         give_weights(self.learner, stored.weights, where)
         self._latest: AdaptedClassifier | None = None
 
+    @usual_surroundings()
     def adapt(
-        self, images: Tensor, labels: Tensor | Sequence[int] | Sequence[str], *, icfil: bool = False, seed: int = 0
+        self,
+        images: Tensor,
+        labels: Tensor | np.ndarray | Sequence[int] | Sequence[str],
+        *,
+        icfil: bool = False,
+        seed: int = 0,
     ) -> AdaptedClassifier:
         """Learn new classes from labelled pictures; the meta-model's own weights stay as they are.
 
@@ -67,7 +78,8 @@ class MetaModel:
 
         Args:
             images: (N, C, H, W) of the meta-model's channels and size; uint8 0 to 255, or floating point 0 to 1.
-            labels: one for each picture, numbers or names. The classes are the sorted distinct ones.
+            labels: one for each picture, numbers or names: a sequence, tensor or array of shape (N,) or (N, 1). The
+                classes are the sorted distinct ones.
             icfil: calibrate the adapted model against its own inversion (ICFIL), by the run's settings.
             seed: of ICFIL's pseudo images.
 
@@ -75,27 +87,16 @@ class MetaModel:
             PurerError: other images, not as many labels, labels of two kinds, fewer than two classes, or ICFIL with a
                 learner whose fast weights are not its network's.
         """
-        values = labels.tolist() if isinstance(labels, Tensor) else list(labels)
         support = normalise(images, self.record)
-        kinds = sorted({type(value).__name__ for value in values})
-        if len(kinds) > 1:
-            raise PurerError(f"Expected labels of one kind, numbers or names, but got {' and '.join(kinds)}.")
-        classes = sorted(set(values))
-        if len(values) != len(support):
-            raise PurerError(f"Expected a label for each of the {len(support)} pictures, but got {len(values)}.")
-        if len(classes) < 2:
-            raise PurerError(
-                f"Expected pictures of at least 2 classes to tell apart, but got 1 class, '{classes[0]}'; add another."
-            )
-        numbers = torch.tensor([classes.index(value) for value in values])
+        names, numbers = read_labels(labels, len(support))
         if icfil and not self.learner.calibratable:
             raise PurerError(
                 f"ICFIL calibrates networks that adapt all by themselves, but this meta-model's learner, "
                 f"{self.record.learner} with batchnorm '{self.learner.batchnorm}', does not; leave ICFIL out."
             )
-        learner, icfil_seed = self.learner.for_way(len(classes)), seed if icfil else None
+        learner, icfil_seed = self.learner.for_way(len(names)), seed if icfil else None
         fast = self._fast(support, numbers, learner, icfil_seed)
-        classifier = AdaptedClassifier(learner, fast, self.record, tuple(map(str, classes)))
+        classifier = AdaptedClassifier(learner, fast, self.record, names)
         self._latest = replace(classifier, temperature=self._temperature(support, numbers, learner, icfil_seed))
         return self._latest
 
@@ -109,6 +110,7 @@ class MetaModel:
             raise PurerError("Expected adapt(images, labels) before predict(images), but it has not been called.")
         return self._latest.predict(images)
 
+    @usual_surroundings()
     def read(self, files: str | Path | Sequence[str | Path]) -> Tensor:
         """Read picture files as ``adapt`` and ``predict`` take them: any size, colour or grey, any format of Pillow.
 
@@ -128,6 +130,7 @@ class MetaModel:
             raise PurerError(f"Expected pictures that can be read, but could not read {', '.join(read.skipped)}.")
         return read.images
 
+    @usual_surroundings()
     def save_pretrained(self, folder: str | Path, *, licence: str = "unknown") -> None:
         """Write the meta-model to a folder by the hub's conventions: config.json, model.safetensors, README.md.
 
@@ -141,6 +144,7 @@ class MetaModel:
         write_pretrained(self.stored, Path(folder), licence)
 
     @classmethod
+    @usual_surroundings()
     def from_pretrained(
         cls,
         name: str | Path,
@@ -166,7 +170,7 @@ class MetaModel:
         """Return the adapted weights: by the very calls that ``purer test`` makes."""
         chosen = repeated(labels)
         support, labels = support[chosen], labels[chosen]
-        with torch.enable_grad():
+        with torch.enable_grad(), one_thread():
             fast = adapted(learner, support, labels)
             if icfil_seed is not None:
                 fast = calibrate(learner, fast, support, labels, self.calibration, icfil_seed, task=0)
@@ -183,6 +187,7 @@ class MetaModel:
         return best_temperature(torch.cat(logits), torch.cat(truths)) if logits else 1.0
 
 
+@usual_surroundings()
 def load(
     path: str | Path,
     *,

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FOLDS = 5
-TEMPERATURES = torch.logspace(-2, 2, 81)  # each 12 % above the one before, finer than few pictures can tell
+# Each 12 % above the one before, finer than few pictures can tell. Plain numbers: a tensor would be of the kind that the
+# first import finds switched on.
+TEMPERATURES = tuple(torch.logspace(-2, 2, 81, dtype=torch.float32, device="cpu").tolist())
 
 
 def folds(labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -42,4 +44,4 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     smoothing = 1 / (len(labels) + 1)
     losses = [F.cross_entropy(logits / t, labels, label_smoothing=smoothing) for t in TEMPERATURES]
-    return float(TEMPERATURES[torch.stack(losses).argmin()])
+    return float(TEMPERATURES[int(torch.stack(losses).argmin())])
