@@ -14,6 +14,7 @@ from purer_lightning.adaptation.export import FORMAT, METADATA, export
 from purer_lightning.adaptation.loading import MetaModelRecord, record_from_plain
 from purer_lightning.compute.surroundings import usual_surroundings
 from purer_lightning.errors import PurerError
+from purer_lightning.files.contents import other_than_safetensors
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
 
@@ -131,6 +132,8 @@ def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> A
         PurerError: no such file, or one of something else; no code is run.
     """
     wrong = f"'{path}' is no adapted classifier; give a file that purer adapt --export model.safetensors wrote"
+    if other := other_than_safetensors(Path(path)):
+        raise PurerError(f"{wrong} (it is {other.what}" + (f": {other.remedy})." if other.remedy else ")."))
     try:
         with safe_open(str(path), framework="pt") as file:
             said = json.loads((file.metadata() or {}).get(METADATA, "{}"))

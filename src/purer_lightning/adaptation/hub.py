@@ -14,6 +14,7 @@ from purer_lightning.adaptation.loading import Stored, calibration_from_plain, r
 from purer_lightning.adaptation.model_card import model_card
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
+from purer_lightning.files.contents import other_than_safetensors
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
@@ -61,6 +62,11 @@ def read_pretrained(folder: Path) -> Stored:
         PurerError: a file is missing, damaged or of another format.
     """
     config, weights = folder / CONFIG, folder / WEIGHTS
+    if other := other_than_safetensors(weights):
+        raise PurerError(
+            f"Expected {WEIGHTS} of a meta-model in '{folder}', but it is {other.what}; "
+            f"{other.remedy or 'give a folder that save_pretrained wrote'}."
+        )
     try:
         said: Any = json.loads(config.read_text(encoding="utf-8"))
         tensors = load_file(weights)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FOLDS = 5
-# Each 12 % above the one before, finer than few pictures can tell. Plain numbers: a tensor would be of the kind that the
-# first import finds switched on.
+# Each 12 % above the one before, finer than few pictures can tell. Plain numbers: a tensor would be of the kind that
+# the first import finds switched on.
 TEMPERATURES = tuple(torch.logspace(-2, 2, 81, dtype=torch.float32, device="cpu").tolist())
 
 

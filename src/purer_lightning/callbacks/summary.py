@@ -73,7 +73,7 @@ class SummaryCallback(Callback):
         self._times.append([trainer.global_step, self.minutes(), float(accuracy)])
         with (
             replacing(Path(trainer.default_root_dir) / TIMES) as temporary,
-            temporary.open("w", newline="") as file,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file).writerows([("update", "minutes", ACCURACY), *self._times])
 
@@ -97,7 +97,7 @@ class SummaryCallback(Callback):
             "purer_lightning": __version__,
         }
         with replacing(path) as file:
-            file.write_text(json.dumps(summary, indent=2) + "\n")
+            file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def peak_memory_gib() -> float:

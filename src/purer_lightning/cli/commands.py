@@ -1,6 +1,7 @@
 """The command ``purer``. Nothing heavy is imported before the command is known, so that help answers at once."""
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -60,6 +61,8 @@ def main(args: list[str] | None = None) -> None:
     A mistake that the user can mend ends in one sentence on standard error and exit status 1, a mistake in the
     command line in exit status 2, Ctrl-C in 130.
     """
+    if args is None:  # a command of its own, so its standard streams are ours
+        _print_anything()
     words = sys.argv[1:] if args is None else list(args)
     try:
         _dispatch(words)
@@ -69,6 +72,13 @@ def main(args: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("purer: stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)  # as a shell says it
+
+
+def _print_anything() -> None:
+    """Let what the console's encoding lacks be printed as an escape instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(words: list[str]) -> None:

@@ -48,7 +48,8 @@ def list_configs() -> None:
     bundled = bundled_configs()
     width = max(map(len, bundled))
     for name, path in bundled.items():
-        print(f"{name:<{width}}  {path.read_text().splitlines()[0].lstrip('# ')}")
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:<{width}}  {first.lstrip('# ')}")
 
 
 def show_config(name: str) -> None:
@@ -57,4 +58,4 @@ def show_config(name: str) -> None:
     Args:
         name: such as cifar_fs.yaml.
     """
-    print(Path(find_config(name)).read_text(), end="")
+    print(Path(find_config(name)).read_text(encoding="utf-8"), end="")

@@ -64,7 +64,7 @@ def _clear(folder: Path) -> None:
         for made in folder.iterdir():  # one by one: the folder itself may be a link to another disk
             shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "demo.json").write_text("{}\n")
+    (folder / "demo.json").write_text("{}\n", encoding="utf-8")
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def _step(title: str) -> Iterator[None]:
 
 def _rows(folder: Path) -> list[Row]:
     def result(of: str, method: str) -> Interval:
-        return Interval(**json.loads((folder / of / RESULTS).read_text())["results"][-1][method])
+        return Interval(**json.loads((folder / of / RESULTS).read_text(encoding="utf-8"))["results"][-1][method])
 
     return [
         ("random start, fine-tuned", result("random_start/test", "plain")),
@@ -88,7 +88,7 @@ def _rows(folder: Path) -> list[Row]:
 def _write_results(folder: Path, rows: list[Row]) -> None:
     results = {name: interval._asdict() for name, interval in rows}
     with replacing(folder / RESULTS) as file:
-        file.write_text(json.dumps(results, indent=2) + "\n")
+        file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def _show(folder: Path, rows: list[Row]) -> None:

@@ -4,6 +4,7 @@ On disk: ``<root>/<dataset>/{train,val,test}.npy``, uint8 (N, C, H, W) with rows
 (see `record`). Opening maps a file and copies nothing; pages are read when a picture is.
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +103,11 @@ def open_split(root: str | Path, dataset: str, split: str) -> ImageSplit:
     if not file.is_file():
         there = sorted(found.parent.name for found in root.glob(f"*/{RECORD_FILE}"))
         known = f" (prepared there: {', '.join(there)})" if there else ""
-        command = _PREPARE.get(dataset, f"folder --source FOLDER --name {dataset}")
+        command = _PREPARE.get(dataset, f"folder --source FOLDER --name {shlex.quote(dataset)}")
         raise PurerError(
             f"The data set '{dataset}' is not prepared: looked for {file.absolute()}"
             f"{known}.{nearest(dataset, there)} "
-            f"Prepare it with `purer data prepare {command} --root {root}`."
+            f"Prepare it with `purer data prepare {command} --root {shlex.quote(str(root))}`."
         )
     return ImageSplit(root, read_record(file), split)
 

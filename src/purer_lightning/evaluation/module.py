@@ -165,7 +165,7 @@ class IcfilEvaluation(LightningModule):
     def _write(self, ids: Tensor, by_method: dict[str, Tensor]) -> None:
         """Write results.json last: where it is, the row is whole."""
         self.run.mkdir(parents=True, exist_ok=True)
-        with replacing(self.run / EPISODES) as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.run / EPISODES) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["episode", *by_method])
             columns = [accuracies.tolist() for accuracies in by_method.values()]

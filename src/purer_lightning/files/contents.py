@@ -56,7 +56,7 @@ def content_of(path: Path) -> Content | None:
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
-        return Content("an empty file", "copy or download it again")
+        return Content("damaged, since it is empty", "copy or download it again")
     for beginning, content in BEGINNINGS.items():
         if head.startswith(beginning):
             return content
@@ -72,6 +72,21 @@ def content_of(path: Path) -> Content | None:
     if head[0] == 8 and 1 <= head[1] < 32 and head[2] in (0x12, 0x1A, 0x22, 0x3A, 0x42):
         return Content("an ONNX model")
     return _of_text(head)
+
+
+def may_be_of_torch(path: Path) -> bool:
+    """Whether a file begins as those of torch.save do: as a zip archive or, of older versions, as a pickle."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
+def other_than_safetensors(path: Path) -> Content | None:
+    """Return what a file is where it is clearly no safetensors; what cannot be read or told is left to its reader."""
+    try:
+        content = content_of(path)
+    except OSError:
+        return None
+    return None if content and content.what == SAFETENSORS else content
 
 
 def _of_zip(path: Path) -> Content | None:

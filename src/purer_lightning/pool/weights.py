@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
-from purer_lightning.files.contents import SAFETENSORS, content_of
+from purer_lightning.files.contents import SAFETENSORS, content_of, may_be_of_torch
 from purer_lightning.nets import NetworkSpec
 
 COUNTER = "num_batches_tracked"  # how many batches a BatchNorm has averaged over; no inference uses it
@@ -145,7 +145,8 @@ def _content(path: str) -> Any:
         content = content_of(file)
     except OSError as error:
         raise PurerError(f"The weights in '{path}' cannot be read: {error.strerror}. Give another file.") from error
-    if (content and content.what == SAFETENSORS) or (content is None and file.suffix == ".safetensors"):
+    named_so = file.suffix == ".safetensors" and not may_be_of_torch(file)  # cut short, perhaps
+    if (content and content.what == SAFETENSORS) or (content is None and named_so):
         return _of_safetensors(path)
     if content:
         remedy = content.remedy or f"give a safetensors file, or {STATE_DICT}"
@@ -165,7 +166,8 @@ def _of_safetensors(path: str) -> Any:
 
 def _of_torch(path: str) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with Path(path).open("rb") as file:  # given a name, torch goes by the name's ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise PurerError(
             f"'{path}' holds more than tensors{_what_more(path, str(error))}, or is damaged; reading it could execute "

@@ -1,5 +1,6 @@
 """The results as sentences and tables: each with its interval, beside the baselines, on the same episodes."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ WHISKER = (0, 120)  # width of a drawing of an interval, from guessing to the ta
 def results_section(runs: Sequence[Run], results: Sequence[Result]) -> Html:
     """Return the section of all results, a table for each task."""
     if not any(result.run is not None for result in results):
-        best = runs[0].folder / "checkpoints" / "best.ckpt"
-        say = tag("p", "None of these runs has been tested yet. ", tag("code", f"purer test --ckpt_path {best} ..."))
+        best = str(runs[0].folder / "checkpoints" / "best.ckpt")
+        command = shlex.join(["purer", "test", "--ckpt_path", best])
+        say = tag("p", "None of these runs has been tested yet. ", tag("code", f"{command} ..."))
         return section("results", "Results", say, *[_task_table(t, rows) for t, rows in by_task(results).items()])
     parts = [_task_table(task, rows) for task, rows in by_task(results).items()]
     return section("results", "Results", *parts)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.files.contents import content_of
 
 FOLDER = "checkpoints"  # within a run folder
 SETTINGS = "settings"  # under which a checkpoint holds those of its run
@@ -27,6 +28,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         raise PurerError(f"Expected --ckpt_path to be a file on this machine, but got '{path}'; copy it here first.")
     if not Path(path).is_file():
         raise PurerError(_missing(Path(path)))
+    _check_kind(Path(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         with zipfile.ZipFile(path) as archive:  # torch.load takes flipped bits for weights
@@ -47,6 +49,17 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             "folder 'checkpoints'."
         )
     return content
+
+
+def _check_kind(path: Path) -> None:
+    """Raise PurerError where a file's first bytes say that it is of another kind."""
+    try:
+        content = content_of(path)
+    except OSError as error:
+        raise PurerError(f"'{path}' cannot be read as a checkpoint: {error.strerror}; give another.") from error
+    if content:
+        remedy = content.remedy or "give one that purer fit wrote"
+        raise PurerError(f"'{path}' cannot be read as a checkpoint: it is {content.what}; {remedy}.")
 
 
 class Found(NamedTuple):
