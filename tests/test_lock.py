@@ -16,14 +16,8 @@ import pytest
 from purer_lightning.errors import PurerError
 from purer_lightning.files import LOCK, lock, locked
 
-ANOTHER = {
-    "command": "purer fit",
-    "host": "elsewhere",
-    "pid": 7,
-    "born": "1",
-    "since": "2026-12-01 12:00:00",
-    "job": "",
-}
+ANOTHER = {"command": "purer fit", "host": "elsewhere", "pid": 7, "born": "1", "since": "2026-12-01 12:00:00"}
+ANOTHER |= {"job": "12", "restarts": 0}
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -139,15 +133,17 @@ def test_a_holder_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (tmp_path / LOCK).stat().st_mtime > 1
 
 
-def test_a_job_of_slurm_that_comes_back_elsewhere_goes_on_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("restarts", ["", "1"])
+def test_a_job_of_slurm_that_was_put_back_goes_on_at_once_and_its_other_steps_do_not(
+    restarts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    monkeypatch.setattr(lock, "STALE_SECONDS", 60.0)
-    (tmp_path / LOCK).write_text(json.dumps({**ANOTHER, "job": "12"}))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    monkeypatch.setattr(lock, "STALE_SECONDS", 1.0)
+    (tmp_path / LOCK).write_text(json.dumps(ANOTHER))
     started = time.monotonic()
     use(tmp_path)
-    assert time.monotonic() - started < 10
+    assert (time.monotonic() - started < 0.9) == bool(restarts)
 
 
 def test_the_lock_of_whoever_came_after_is_not_removed(tmp_path: Path) -> None:

@@ -231,16 +231,19 @@ def test_what_leaves_a_doubt_is_refused_by_what_was_found(content: Any, sentence
 
 
 @pytest.mark.parametrize(
-    ("mean", "std"),
+    ("mean", "std", "advice"),
     [
-        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
-        ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0]),
-        ([0.485, 0.456, 0.406], [58.395, 57.12, 57.375]),
-        ([127.5] * 3, [127.5] * 3),
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], "divide `mean` and `std` by 255"),
+        ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "divide `mean` and `std` by 255"),
+        ([0.485, 0.456, 0.406], [58.395, 57.12, 57.375], "; divide `std` by 255"),
+        ([123.675, 116.28, 103.53], [0.229, 0.224, 0.225], "divide `mean` by 255"),
+        ([-0.1] * 3, [0.2] * 3, "give those that the classifier's training used"),
     ],
 )
-def test_mean_and_deviation_of_bytes_are_refused(mean: list[float], std: list[float], tmp_path: Path) -> None:
-    with pytest.raises(PurerError, match="divide both by 255"):
+def test_mean_and_deviation_of_bytes_are_refused(
+    mean: list[float], std: list[float], advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PurerError, match=advice):
         _add(tmp_path, _saved(tmp_path)[1], ["dog", "cat"], mean=mean, std=std)
     assert not (tmp_path / "pool").exists()
 

@@ -14,7 +14,7 @@ from purer_lightning.cli.examples import write_examples
 from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.metrics import Interval
-from purer_lightning.files import replacing
+from purer_lightning.files import LOCK, locked, replacing
 from purer_lightning.running.names import CONFIG, METRICS, PSEUDO_IMAGES, REPORT, RESULTS
 
 Row = tuple[str, Interval]
@@ -61,6 +61,9 @@ def _clear(folder: Path) -> None:
             raise PurerError(
                 f"The folder '{folder}' is not empty and holds no earlier demo; name another with --run or empty it."
             )
+        if (folder / LOCK).exists():
+            with locked(folder, "purer demo", "name another folder with --run"):
+                pass  # nobody trains there
         for made in folder.iterdir():  # one by one: the folder itself may be a link to another disk
             shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink()
     folder.mkdir(parents=True, exist_ok=True)

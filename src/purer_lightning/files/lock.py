@@ -44,7 +44,8 @@ class Holder:
         pid: its process there.
         born: when that process began, in the kernel's ticks: another process may get the same number later.
         since: when it took the lock, local time.
-        job: of Slurm, empty outside. A job that comes back has the same one.
+        job: of Slurm, empty outside.
+        restarts: how often Slurm has put that job back; a holder of fewer has ended.
     """
 
     command: str
@@ -53,6 +54,7 @@ class Holder:
     born: str = field(default_factory=lambda: _born(os.getpid()))
     since: str = field(default_factory=lambda: datetime.now().isoformat(" ", "seconds"))
     job: str = field(default_factory=lambda: os.environ.get("SLURM_JOB_ID", ""))
+    restarts: int = field(default_factory=lambda: int(os.environ.get("SLURM_RESTART_COUNT") or 0))
 
 
 @contextmanager
@@ -106,14 +108,17 @@ def _taken(path: Path, mine: Holder, deadline: float, sentence: str, remedy: str
 
 def _opened(path: Path) -> tuple[int, bool]:
     """Open a lock's file, and return whether it was made by that."""
-    while True:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
-        except FileExistsError:
+    try:
+        while True:
+            with suppress(FileExistsError):
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
             with suppress(FileNotFoundError):  # removed between the two
                 return os.open(path, os.O_RDWR), False
-        except OSError as error:
-            raise PurerError(f"Cannot write '{path}': {error.strerror}. Give another folder, or make room.") from error
+    except OSError as error:
+        raise PurerError(
+            f"Cannot write '{path}': {error.strerror}. Give another folder, make room, or remove it if it is another "
+            "user's that was left behind."
+        ) from error
 
 
 def _flock(descriptor: int) -> bool | None:
@@ -145,7 +150,7 @@ def _lives(holder: Holder, path: Path, *, flocked: bool, mine: Holder) -> bool:
             return False
         if os.name == "posix":
             return _born(holder.pid) == holder.born if holder.born else _exists(holder.pid)
-    elif holder.job and holder.job == mine.job:
+    elif holder.job and holder.job == mine.job and holder.restarts < mine.restarts:
         return False
     print(f"purer: '{path.parent}' was in use on {holder.host}; looking whether it still is.", file=sys.stderr)
     before, until = path.stat().st_mtime_ns, time.monotonic() + STALE_SECONDS

@@ -130,12 +130,13 @@ def _check_scale(normalisation: Normalisation) -> None:
     """
     mean, std = normalisation
     if min(mean) < 0 or max(mean) > 1 or max(std) > 1:
-        of_bytes = [[round(value / 255, 4) for value in values] for values in normalisation]
-        advice = (
-            f"divide both by 255: `mean` {of_bytes[0]} and `std` {of_bytes[1]}" if min(mean) >= 0 else "correct them"
-        )
+        if min(mean) < 0:
+            advice = "give those that the classifier's training used"
+        else:
+            of_bytes = [name for name, largest in (("`mean`", max(mean) > 1), ("`std`", max(std) > 0.5)) if largest]
+            advice = f"divide {' and '.join(of_bytes)} by 255"
         raise PurerError(
-            f"Expected `mean` and `std` of images scaled to 0 to 1, of which no mean is below 0 or above 1 and no "
+            "Expected `mean` and `std` of images scaled to 0 to 1, of which no mean is below 0 or above 1 and no "
             f"deviation above 0.5, but got {list(mean)} and {list(std)}; {advice}."
         )
 

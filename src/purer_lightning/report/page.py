@@ -1,5 +1,6 @@
 """``purer report``: one HTML file of one or more runs that needs no network and no account."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -8,7 +9,7 @@ from string import Template
 
 from purer_lightning import __version__
 from purer_lightning.errors import PurerError
-from purer_lightning.files import replacing
+from purer_lightning.files import is_stdout, replacing
 from purer_lightning.report import figures
 from purer_lightning.report.episodes import episodes_section
 from purer_lightning.report.images import galleries
@@ -46,7 +47,7 @@ def report(runs: list[str], output: str | None = None, root: str | None = None, 
     page = build(read, find_results(read), root, pictures=pictures)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    print(f"The report is {path}: open it in a browser.")
+    print(f"The report is {path}: open it in a browser.", file=sys.stderr if is_stdout(path) else sys.stdout)
 
 
 def build(runs: Sequence[Run], results: Sequence[Result], root: str | None = None, *, pictures: bool = True) -> str:
