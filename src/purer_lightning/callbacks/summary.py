@@ -97,7 +97,7 @@ class SummaryCallback(Callback):
             "purer_lightning": __version__,
         }
         with replacing(path) as file:
-            file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def peak_memory_gib() -> float:
