@@ -97,8 +97,9 @@ class MetaModel:
         learner, icfil_seed = self.learner.for_way(len(names)), seed if icfil else None
         fast = self._fast(support, numbers, learner, icfil_seed)
         classifier = AdaptedClassifier(learner, fast, self.record, names)
-        self._latest = replace(classifier, temperature=self._temperature(support, numbers, learner, icfil_seed))
-        return self._latest
+        classifier = replace(classifier, temperature=self._temperature(support, numbers, learner, icfil_seed))
+        self._latest = classifier
+        return classifier  # not self._latest, which another thread may have set meanwhile
 
     def predict(self, images: Tensor) -> Tensor:
         """Return probabilities by what ``adapt`` returned last; see ``AdaptedClassifier.predict``.
