@@ -121,10 +121,10 @@ def gradients_of(problem: Problem, at_once: int, layout: torch.memory_format) ->
     assert isinstance(learner, Maml)
     learner = laid_out(learner, layout)
     teachers = [Teacher(each.record, laid_out(each.network, layout), each.classes) for each in module.pool.teachers]
-    halves = Task.of(module.bank.episodes(plan))
+    halves = Task.of(module.synthesis.bank.episodes(plan))
 
     def inversion(images: Tensor) -> Tensor:
-        return batched_teachers(teachers, images, jitter, module.inversion)[1]
+        return batched_teachers(teachers, images, jitter, module.priors)[1]
 
     def meta(support: Tensor, query: Tensor) -> Tensor:
         tasks = (half._replace(images=images) for half, images in zip(halves, (support, query), strict=True))
@@ -132,7 +132,7 @@ def gradients_of(problem: Problem, at_once: int, layout: torch.memory_format) ->
 
     return {
         "inversion gradient": BatchedGradient(
-            lambda: plain.inversion_gradient(jitter), inversion, (module.bank.images.detach(),)
+            lambda: plain.inversion_gradient(jitter), inversion, (module.synthesis.bank.images.detach(),)
         ),
         "meta-gradient": BatchedGradient(
             lambda: flat(plain.meta_gradient(plan)), meta, tuple(half.images.detach() for half in halves)
@@ -152,11 +152,11 @@ def scoring_ways(problem: Problem) -> dict[str, Way]:
     learner = copy.deepcopy(module.learner).eval()
     evaluation = IcfilEvaluation(learner)
     plan = draw_plan(
-        module.bank.counts, SCORED, learner.way, 1, problem.data.query, 0, generator(0, "benchmark scores")
+        module.synthesis.bank.counts, SCORED, learner.way, 1, problem.data.query, 0, generator(0, "benchmark scores")
     )
     episodes = [
         episode._replace(support=episode.support.detach(), query=episode.query.detach(), id=number)
-        for number, episode in enumerate(module.bank.episodes(plan))
+        for number, episode in enumerate(module.synthesis.bank.episodes(plan))
     ]
     assert isinstance(learner, Maml)
     given = (learner, episodes, evaluation.calibration, evaluation.seed)

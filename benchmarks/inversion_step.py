@@ -64,9 +64,9 @@ def time_variants(setting: Setting, rounds: int, clock: Clock) -> dict[str, list
     ways = {name: partial(update.inversion_gradient, jitter) for name, update in updates.items()} | {
         "the compiled engine": lambda: inversion_gradient(
             problem.module.pool.teachers,
-            problem.module.bank.images,
+            problem.module.synthesis.bank.images,
             jitter,
-            problem.module.inversion,
+            problem.module.priors,
             backend=backend,
         )
     }

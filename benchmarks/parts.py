@@ -28,14 +28,14 @@ def parts_of(problem: Problem) -> list[Part]:
     plan, jitter = problem.data.plan(0), draw_jitter(module.seed, 0)
 
     def product_inversion_gradient() -> Tensor:
-        gradient = module.backend.fast(inversion_gradient)
-        return gradient(module.pool.teachers, module.bank.images, jitter, module.inversion, backend=module.backend)[1]
+        gradient, bank = module.backend.fast(inversion_gradient), module.synthesis.bank
+        return gradient(module.pool.teachers, bank.images, jitter, module.priors, backend=module.backend)[1]
 
     def product_adversarial_gradient() -> Tensor:
-        return adversarial_gradient(module.objective, module.learner, module.bank, plan.adversarial)
+        return adversarial_gradient(module.objective, module.learner, module.synthesis.bank, plan.adversarial)
 
     def product_meta_gradient() -> Tensor:
-        return meta_gradient(module.objective, module.learner, module.bank, plan.meta_batch).gradient
+        return meta_gradient(module.objective, module.learner, module.synthesis.bank, plan.meta_batch).gradient
 
     def plain_update(weight: float) -> None:
         plain.data_step(jitter, weight, plan.adversarial)

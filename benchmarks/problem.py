@@ -1,7 +1,7 @@
 """The same task for the package and for the plain reference: teachers, bank, meta-model and plans, all in memory."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from lightning.fabric import Fabric
@@ -11,6 +11,7 @@ from plain import INNER_LR, PlainTeacher, PlainUpdate
 from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.engine import choice
 from purer_lightning.inversion.curriculum import CurriculumSettings
+from purer_lightning.inversion.synthesis import PixelSynthesis, SynthesisTask
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
@@ -21,7 +22,7 @@ from purer_lightning.training import PurerModule
 from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 CPU = torch.device("cpu")
-LAMBDA = 10.0
+LAMBDA, IMAGE_LR = 10.0, 0.25
 NEVER = 10**9  # a warm-up that does not end: the benchmark sets the switch by hand
 CALIBRATION_BATCHES, CALIBRATION_IMAGES = 4, 80  # of N(0, 1): enough for running statistics that fit the bank's start
 
@@ -88,17 +89,19 @@ class Problem:
     def __init__(self, setting: Setting, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> None:
         pool = make_pool(setting, dtype, device)
         self.data = InMemoryEpisodes(setting, pool)
-        bank = self.data.make_bank()
-        bank.images = bank.images.detach().to(device, dtype).requires_grad_()
+        sizes = (setting.images_per_class, setting.shot, setting.query)
+        self._task = SynthesisTask(pool, *sizes, setting.seed, IMAGE_LR, device, dtype)
+        self.data.synthesis = PixelSynthesis()
+        self.data.synthesis.setup(self._task)
         learner = Maml(arguments={"width": setting.width}, inner_steps=setting.inner_steps, inner_lr=INNER_LR)
         learner.build(setting.way, 3, setting.image_size, setting.seed)
         learner.to(device, dtype)
         curriculum = CurriculumSettings(warm_up=NEVER, weight=LAMBDA)
-        self.module = PurerModule(learner, curriculum, seed=setting.seed)
-        self.module.pool, self.module.bank, self.module.data = pool, bank, self.data
+        self.module = PurerModule(learner, curriculum, image_lr=IMAGE_LR, seed=setting.seed)
+        self.module.pool, self.module.synthesis, self.module.data = pool, self.data.synthesis, self.data
         self.plain = PlainUpdate(
             [PlainTeacher(copy.deepcopy(teacher.network), teacher.classes) for teacher in pool.teachers],
-            leaf(bank.images),
+            leaf(self.data.bank.images),
             [leaf(parameter) for parameter in learner.network.parameters()],
         )
         self._start = [value.detach().clone() for value in (self.plain.bank, *self.plain.theta)]
@@ -110,12 +113,11 @@ class Problem:
             compiled: compute as ``engine.choice compiled`` does.
         """
         backend = choice.compiled() if compiled else PLAIN
-        fabric = Fabric(accelerator=self.module.bank.images.device.type, devices=1)
+        fabric = Fabric(accelerator=self.data.bank.images.device.type, devices=1)
         optimizers = self.module.configure_optimizers()[0]
         fabric.setup(self.module, *optimizers)
         self.module.on_fit_start()
-        for group in optimizers[1].param_groups:
-            group["fused"] = backend.one_pass or None
+        self.data.synthesis.setup(replace(self._task, one_pass=backend.one_pass))
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
@@ -127,7 +129,7 @@ class Problem:
         with torch.no_grad():
             for values in (
                 (self.plain.bank, *self.plain.theta),
-                (self.module.bank.images, *self.module.learner.parameters()),
+                (self.data.bank.images, *self.module.learner.parameters()),
             ):
                 for value, start in zip(values, self._start, strict=True):
                     value.copy_(start)

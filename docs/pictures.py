@@ -49,8 +49,8 @@ def sharpening(run: Path) -> None:
         known = named[shown.name]
         real = split.of_class(split.class_names.index(shown.name))[0]
         # The first image of a class depends on its name and the seed alone.
-        noise = ImageBank([f"{known.dataset}/{known.id}"], 1, pool.channels, pool.image_size, seed=0).images.detach()
-        pictures = [real.numpy()[0], pool.normalisation.undo(noise)[0, 0].numpy()[0]]
+        noise = ImageBank.drawn([f"{known.dataset}/{known.id}"], 1, pool.channels, pool.image_size, seed=0)
+        pictures = [real.numpy()[0], pool.normalisation.undo(noise.images.detach())[0, 0].numpy()[0]]
         pictures += [moment[row, 0] for moment in sheets.pictures.values()]
         for axes, picture in zip(line, pictures, strict=True):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -88,7 +88,7 @@ def test_what_is_timed_moves_the_same_things_alike_on_both_paths(problem: Proble
     moved = not torch.equal(problem.plain.bank, images), not torch.equal(problem.plain.theta[0], theta[0])
     assert moved == CHANGES[name]
     learnt = list(problem.module.learner.parameters())
-    torch.testing.assert_close(problem.module.bank.images, problem.plain.bank, rtol=0, atol=1e-8)
+    torch.testing.assert_close(problem.module.synthesis.bank.images, problem.plain.bank, rtol=0, atol=1e-8)
     torch.testing.assert_close(learnt, problem.plain.theta, rtol=0, atol=1e-8)
 
 
@@ -99,7 +99,7 @@ def test_restore_takes_both_paths_back_to_the_common_start(problem: Problem) -> 
         part.product()
     problem.restore()
     assert torch.equal(problem.plain.bank, start)
-    assert torch.equal(problem.module.bank.images, start)
+    assert torch.equal(problem.module.synthesis.bank.images, start)
     for one, other in zip(problem.plain.theta, problem.module.learner.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -110,7 +110,7 @@ def test_switch_on_is_another_update_than_switch_off(problem: Problem) -> None:
         fresh = Problem(TINY, torch.float64)
         fresh.attach()
         next(found for found in parts_of(fresh) if found.name == part.name).product()
-        moved.append(fresh.module.bank.images)
+        moved.append(fresh.module.synthesis.bank.images)
     assert not torch.equal(*moved)
 
 
@@ -148,9 +148,9 @@ def test_the_gpu_script_runs_to_its_end_on_a_processor(tmp_path: Path, capsys: p
 def test_the_reference_and_the_gradients_that_are_captured_stay_on_the_device() -> None:
     """The device without memory refuses what is elsewhere, as a GPU would."""
     problem, meta = Problem(TINY), torch.device("meta")
-    problem.module.bank.to(meta)
+    problem.module.synthesis.bank.to(meta)
     problem.module.learner.to(meta)
-    problem.module.pool.to(problem.module.bank.images)
+    problem.module.pool.to(problem.module.synthesis.bank.images)
     for teacher in problem.plain.teachers:
         teacher.network.to(meta)
     problem.plain.bank, *problem.plain.theta = (

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from purer_lightning.callbacks.synthesis import real_bank
+from purer_lightning.callbacks.synthesis import bring_up_to_date
 from purer_lightning.cli import main
 from purer_lightning.errors import PurerError
+from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.inversion.synthesis import RealImages, SynthesisTask
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
@@ -24,6 +26,13 @@ def make_data(root: Path, pool: Path, query: int = 3) -> PseudoEpisodeDataModule
     data = PseudoEpisodeDataModule("toy", str(pool), str(root), way=3, shot=1, query=query)
     data.setup("fit")
     return data
+
+
+def real_bank(data: PseudoEpisodeDataModule) -> ImageBank:
+    data.synthesis = RealImages()
+    sizes = (data.images_per_class, data.shot, data.query)
+    data.synthesis.setup(SynthesisTask(data.teachers, *sizes, data.seed, rate=0.0, root=data.root))
+    return data.bank
 
 
 def fit(root: Path, pool: Path, run: Path, *more: str, updates: int = UPDATES) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def test_a_run_on_real_images_says_so(
 
 def test_episodes_are_drawn_from_all_real_images(toy_data: Path, toy_pool: Path) -> None:
     data = make_data(toy_data, toy_pool)
-    data.bank = real_bank(data)
+    real_bank(data)
     slots = torch.cat([data.plan(update).meta_batch.slots.flatten() for update in range(50)])
     assert sorted(set(slots.tolist())) == list(range(12))
 
@@ -119,6 +128,13 @@ def test_a_resumed_run_on_real_images_ends_with_the_same_bits(toy_data: Path, to
     with (tmp_path / "whole" / "metrics.csv").open() as file:
         losses = [row["train/outer_loss"] for row in csv.DictReader(file) if row["train/outer_loss"]]
     assert len(set(losses)) == UPDATES
+
+
+def test_a_checkpoint_of_0_1_0_on_real_images_goes_on_without_its_optimiser_of_images() -> None:
+    second: dict[str, Any] = {"state": {}, "param_groups": [{"lr": 0.25, "params": [0, 1]}]}
+    old = {"callbacks": {"SynthesisCallback": {"source": "real"}}, "optimizer_states": [{"state": {}}, second]}
+    bring_up_to_date(old, "SynthesisCallback")
+    assert old == {"callbacks": {"SynthesisCallback": {"source": "real"}}, "optimizer_states": [{"state": {}}]}
 
 
 @pytest.mark.parametrize(

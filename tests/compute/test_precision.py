@@ -174,7 +174,8 @@ def test_float16_trains_with_gradients_that_are_scaled_where_they_are_taken(
         main(["fit", *words, *first, *precision, "--run", str(tmp_path / name)])
         saved = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         assert not saved.get("MixedPrecision")  # no scaler, which would have a history
-        moments = saved["optimizer_states"][optimizer]["state"]
+        optimizers = [*saved["optimizer_states"], saved["callbacks"]["SynthesisCallback"]["optimizer"]]
+        moments = optimizers[optimizer]["state"]
         gradients.append(torch.cat([each["exp_avg"].flatten() for each in moments.values()]))
     found, wanted = gradients
     assert wanted.norm() > 0

@@ -18,7 +18,7 @@ from purer_lightning.episode import draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.gradient import inversion_gradient
-from purer_lightning.inversion.loss import InversionWeights
+from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.learners import Learner, Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.objectives import Episodic
@@ -160,7 +160,7 @@ def make_learner(engine: str) -> Learner:
 
 
 def make_bank() -> ImageBank:
-    return ImageBank([str(number) for number in range(10)], SHOT + QUERY, 3, SIZE, seed=0)
+    return ImageBank.drawn([str(number) for number in range(10)], SHOT + QUERY, 3, SIZE, seed=0)
 
 
 def assert_same_bits(found: list[Any]) -> None:
@@ -173,7 +173,8 @@ def test_the_number_of_threads_changes_no_bit_of_an_inversion_gradient(engine: s
     teachers, images, found = make_teachers(), make_bank().images, []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(inversion_gradient(teachers, images, (1, -2), InversionWeights(), backend=backend_of(engine)))
+        priors = InversionWeights().priors()
+        found.append(inversion_gradient(teachers, images, (1, -2), priors, backend=backend_of(engine)))
     assert_same_bits(found)
     assert (found[0][1] != 0).any()
 

@@ -17,7 +17,9 @@ class OneRankDrifts(Callback):
         del args
         assert isinstance(pl_module, PurerModule)
         if trainer.global_step == 1 and trainer.global_rank == 1:
-            values: Tensor = pl_module.bank.images if self.what == "pixel" else next(pl_module.learner.parameters())
+            values: Tensor = (
+                pl_module.synthesis.bank.images if self.what == "pixel" else next(pl_module.learner.parameters())
+            )
             with torch.no_grad():
                 one = values.view(-1)[7:8] if values.is_contiguous() else values[0, 0, 0, 0:1]
                 one.copy_(torch.nextafter(one, one + 1))

@@ -3,6 +3,7 @@
 Two do not divide the three teachers, three not the four episodes, and the adversarial data steps are among the updates.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def fit(run: Path, words: list[str], ranks: int, updates: int = UPDATES, resume:
 def start(command: list[str], ranks: int) -> subprocess.CompletedProcess[str]:
     purer = Path(sys.executable).with_name("purer")
     several = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.run(
         [purer, *command, *several], check=False, capture_output=True, text=True, timeout=250, env=environment
@@ -133,6 +135,21 @@ def test_batches_on_three_ranks_are_one_run_to_rounding_also_where_a_rank_has_no
     runs = [fit(tmp_path / str(ranks), few, ranks, 12) for ranks in (1, 3)]
     assert largest_difference(*runs) < 1e-9
     assert checkpoint(runs[0])["curriculum"] == checkpoint(runs[1])["curriculum"]
+
+
+def test_a_generator_and_a_prior_of_an_outside_package_compute_on_two_ranks_the_run_of_one(
+    tmp_path: Path, words: list[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    prior = {"class_path": "plugins.prior.Contrast", "init_args": {"weight": 2.0}}
+    method = {"class_path": "plugins.synthesis.MetaGenerator", "init_args": {"inner_steps": 2, "width": 8}}
+    own.write_text(json.dumps({"model": {"inversion": {"further": [prior]}}, "synthesis": {"method": method}}))
+    runs = [
+        fit(tmp_path / str(ranks), [*words, "--config", str(own), "--data.updates_per_epoch", "4"], ranks, updates=4)
+        for ranks in (1, 2)
+    ]
+    assert largest_difference(*runs) == 0
+    assert (runs[0] / "metrics.csv").read_bytes() == (runs[1] / "metrics.csv").read_bytes()
 
 
 @pytest.mark.parametrize(("what", "name"), [("weight", "meta-model"), ("pixel", "image bank")])

@@ -46,7 +46,7 @@ def learner(**settings: Any) -> Maml:
 
 def bank() -> ImageBank:
     rng = torch.Generator().manual_seed(2)
-    return ImageBank.fixed(torch.randn(6, 7, 3, 16, 16, generator=rng, dtype=torch.float64))
+    return ImageBank(torch.randn(6, 7, 3, 16, 16, generator=rng, dtype=torch.float64))
 
 
 def plan(shot: int = 2, episodes: int = EPISODES) -> EpisodePlan:
@@ -121,7 +121,7 @@ def test_the_meta_model_is_left_alone() -> None:
 @pytest.mark.parametrize("batchnorm", ["transductive", "support"])
 def test_all_is_computed_on_the_images_device(batchnorm: str) -> None:
     """The device without memory refuses what is elsewhere, as a GPU would."""
-    made, images = learner(batchnorm=batchnorm).to("meta"), ImageBank.fixed(bank().images.to("meta"))
+    made, images = learner(batchnorm=batchnorm).to("meta"), ImageBank(bank().images.to("meta"))
     found = BatchedEpisodes()(Episodic(), made, images, plan().episodes())
     assert all(value.is_meta for each in found for value in each)
 

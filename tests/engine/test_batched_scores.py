@@ -12,7 +12,7 @@ from purer_lightning.engine.batched_scores import BatchedScores
 from purer_lightning.episode import Episode, labels_in_order
 from purer_lightning.evaluation.icfil import CalibrationSettings, calibrate
 from purer_lightning.evaluation.metrics import ICFIL, PLAIN
-from purer_lightning.inversion.loss import InversionWeights
+from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.learners.base import episode_accuracy
 from purer_lightning.learners.maml import Maml
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from engine.test_grouped import network
 from purer_lightning.engine.batched_teachers import BatchedTeachers, batches_of, places_of
 from purer_lightning.inversion.gradient import ClassTeacher, inversion_gradient
-from purer_lightning.inversion.loss import InversionTerms, InversionWeights
+from purer_lightning.inversion.loss import Terms
+from purer_lightning.inversion.priors import InversionWeights
 
-PRIORS = InversionWeights(total_variation=0.3, l2=0.7, feature=0.2)  # so that each term is seen in the gradient
+PRIORS = InversionWeights(total_variation=0.3, l2=0.7, feature=0.2).priors()  # so that each is seen
 OFFSET = (1, -2)
 CLASSES, EACH = 9, 3
 
@@ -59,10 +60,10 @@ def bank(seed: int = 1) -> Tensor:
     return torch.randn(CLASSES, EACH, 3, 16, 16, generator=rng, dtype=torch.float64)
 
 
-def assert_same(ours: tuple[InversionTerms, Tensor], theirs: tuple[InversionTerms, Tensor]) -> None:
-    torch.testing.assert_close(tuple(ours[0]), tuple(theirs[0]), rtol=1e-9, atol=1e-12)
+def assert_same(ours: tuple[Terms, Tensor], theirs: tuple[Terms, Tensor]) -> None:
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-9, atol=1e-12)
-    assert not any(value.requires_grad for value in (*ours[0], ours[1]))
+    assert not any(value.requires_grad for value in (*ours[0].values(), ours[1]))
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "made anew"])
@@ -79,9 +80,9 @@ def test_terms_and_gradient_are_those_of_one_teacher_after_the_other(at_once: in
 @pytest.mark.parametrize("term", ["total_variation", "l2", "feature"])
 def test_each_prior_is_weighed(term: str) -> None:
     weights = {"total_variation": 0.0, "l2": 0.0, "feature": 0.0, term: 100.0}
-    wanted = inversion_gradient(pool(), bank(), OFFSET, InversionWeights(**weights))
-    assert_same(BatchedTeachers()(pool(), bank(), OFFSET, InversionWeights(**weights)), wanted)
-    without = inversion_gradient(pool(), bank(), OFFSET, InversionWeights(0.0, 0.0, 0.0))
+    wanted = inversion_gradient(pool(), bank(), OFFSET, InversionWeights(**weights).priors())
+    assert_same(BatchedTeachers()(pool(), bank(), OFFSET, InversionWeights(**weights).priors()), wanted)
+    without = inversion_gradient(pool(), bank(), OFFSET, InversionWeights(0.0, 0.0, 0.0).priors())
     assert not torch.allclose(wanted[1], without[1])
 
 
@@ -94,8 +95,9 @@ def test_other_teachers_and_other_images_are_noticed() -> None:
 
 def test_of_a_few_teachers_only_the_rows_that_move_come_back() -> None:
     asked, moved = [pool()[1], pool()[2]], torch.tensor([0, 2, 4, 5])
-    wanted = inversion_gradient(asked, bank(), OFFSET, PRIORS, moved=moved)
-    found = BatchedTeachers()(asked, bank(), OFFSET, PRIORS, moved=moved)
+    images = bank()[moved]
+    wanted = inversion_gradient(asked, images, OFFSET, PRIORS, classes=moved)
+    found = BatchedTeachers()(asked, images, OFFSET, PRIORS, classes=moved)
     assert found[1].shape == (4, EACH, 3, 16, 16)
     assert_same(found, wanted)
 
@@ -152,4 +154,4 @@ def test_all_is_computed_on_the_images_device() -> None:
     """The device without memory refuses what is elsewhere, as a GPU would."""
     teachers = [FrozenTeacher(each.network.to("meta"), each.classes) for each in pool()]
     terms, gradient = BatchedTeachers()(teachers, bank().to("meta"), OFFSET, PRIORS)
-    assert all(value.is_meta for value in (*terms, gradient))
+    assert all(value.is_meta for value in (*terms.values(), gradient))

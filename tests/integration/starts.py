@@ -141,8 +141,9 @@ def assert_same_run(found: Path, wanted: Path) -> None:
         states = [torch.load(run / "checkpoints" / name, weights_only=True) for run in (found, wanted)]
         for part in ("global_step", "epoch", "state_dict", "optimizer_states", "curriculum", "objective"):
             torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0, msg=f"{name}: {part}")
-        images = [state["callbacks"]["SynthesisCallback"]["images"] for state in states]
-        assert torch.equal(*images), name
+        synthesis = [state["callbacks"]["SynthesisCallback"] for state in states]
+        assert torch.equal(synthesis[0]["images"], synthesis[1]["images"]), name
+        torch.testing.assert_close(synthesis[0]["optimizer"], synthesis[1]["optimizer"], rtol=0, atol=0, msg=name)
     assert (found / "metrics.csv").read_bytes() == (wanted / "metrics.csv").read_bytes()
     times = [[line.split(",")[::2] for line in (run / "times.csv").read_text().splitlines()] for run in (found, wanted)]
     assert times[0] == times[1]

@@ -113,9 +113,31 @@ def test_a_run_resumed_at_or_within_an_epoch_ends_with_the_same_bits(
     states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (half, run)]
     for part in ("state_dict", "optimizer_states", "curriculum", "global_step", "epoch"):
         torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
-    assert torch.equal(*(state["callbacks"]["SynthesisCallback"]["images"] for state in states))
+    synthesis = [state["callbacks"]["SynthesisCallback"] for state in states]
+    assert torch.equal(synthesis[0]["images"], synthesis[1]["images"])
+    torch.testing.assert_close(synthesis[0]["optimizer"], synthesis[1]["optimizer"], rtol=0, atol=0)
     assert (half / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
     assert (half / "times.csv").read_text().count("\n") == (run / "times.csv").read_text().count("\n")
+
+
+def test_a_checkpoint_of_0_1_0_in_which_the_trainer_had_the_images_optimiser_goes_on_with_the_same_bits(
+    run: Path, tmp_path: Path, shrunk: list[str]
+) -> None:
+    old = fit(tmp_path / "old", shrunk, updates=6)
+    last = old / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    synthesis = content["callbacks"]["SynthesisCallback"]
+    content["optimizer_states"].append(synthesis.pop("optimizer"))
+    del synthesis["source"]
+    assert set(synthesis) == {"images", "initial_steps_done"}
+    torch.save(content, last)
+    fit(old, shrunk, "--ckpt_path", "last")
+    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (old, run)]
+    for part in ("state_dict", "optimizer_states", "curriculum", "global_step"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+    kept = [state["callbacks"]["SynthesisCallback"] for state in states]
+    assert torch.equal(kept[0]["images"], kept[1]["images"])
+    torch.testing.assert_close(kept[0]["optimizer"], kept[1]["optimizer"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

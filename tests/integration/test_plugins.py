@@ -53,7 +53,7 @@ def test_an_objective_of_ones_own_trains(tmp_path: Path, shrunk: list[str]) -> N
 def test_a_focus_of_0_is_the_cross_entropy_of_the_episodes(second_order: bool) -> None:
     learner = Maml("conv4", {"width": 4}, inner_lr=0.1)
     learner.build(3, 3, 16, seed=0)
-    bank = ImageBank(["a", "b", "c", "d"], 4, 3, 16, seed=0)
+    bank = ImageBank.drawn(["a", "b", "c", "d"], 4, 3, 16, seed=0)
     plan = draw_plan(bank.counts, 2, 3, 1, 2, 0, generator(0, "plan"))
     outcomes = [
         objective.outcome(learner, learner.weights(), bank, plan, second_order=second_order)

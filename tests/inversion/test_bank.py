@@ -1,6 +1,5 @@
 """The image bank: where its first images come from, and which of them an episode takes."""
 
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from purer_lightning.episode import EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
-from purer_lightning.inversion.bank import ImageBank, moments_by_class
+from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.memory_mapped import mapped_tensor
 
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -16,7 +15,7 @@ PER_CLASS = 5
 
 
 def make_bank(names: list[str] = NAMES, seed: int = 0, images_per_class: int = PER_CLASS) -> ImageBank:
-    return ImageBank(names, images_per_class, 3, 6, seed)
+    return ImageBank.drawn(names, images_per_class, 3, 6, seed)
 
 
 def make_plan(seed: int = 0) -> EpisodePlan:
@@ -70,9 +69,9 @@ def test_gradient_flows_to_exactly_the_slots_that_the_plan_uses() -> None:
     assert 0 < (used == 0).sum() < used.numel()
 
 
-def test_a_fixed_bank_hands_out_the_given_images_which_no_step_can_move() -> None:
+def test_a_bank_of_given_images_hands_them_out_without_a_gradient() -> None:
     images = torch.randn(len(NAMES), PER_CLASS, 3, 6, 6)
-    bank = ImageBank.fixed(images)
+    bank = ImageBank(images)
     bank.to(torch.device("cpu"))
     plan = make_plan()
     assert not bank.images.requires_grad
@@ -92,85 +91,14 @@ def test_counts_say_how_many_images_each_class_has() -> None:
     assert make_bank(images_per_class=7).counts.tolist() == [7, 7, 7, 7]
 
 
-def moved(bank: ImageBank, rate: float = 0.1) -> torch.optim.Adam:
-    return torch.optim.Adam(bank.rows(), lr=rate)
-
-
-def test_a_step_for_all_classes_is_adams_step_on_the_whole_bank() -> None:
-    bank, other = make_bank(), make_bank()
-    whole, optimizer = torch.optim.Adam([other.images], lr=0.1), moved(bank)
-    for seed in range(3):
-        gradient = torch.randn(bank.images.shape, generator=torch.Generator().manual_seed(seed))
-        other.images.grad = gradient.clone()
-        whole.step()
-        bank.step(optimizer, gradient)
-    assert torch.equal(bank.images, other.images)
-
-
-def test_classes_that_are_left_out_lie_still_and_go_on_as_if_nothing_had_been() -> None:
-    bank, alone = make_bank(), make_bank()
-    optimizer, by_itself = moved(bank), moved(alone)
-    gradients = torch.randn(4, 2, *bank.images.shape[1:])
-    for asked, gradient in zip(([0, 2], [1, 2], [1, 3], [0, 3]), gradients, strict=True):
-        before = bank.images.detach().clone()
-        bank.step(optimizer, gradient, torch.tensor(asked))
-        changed = (bank.images != before).flatten(1).any(dim=1)
-        assert changed.nonzero().flatten().tolist() == asked
-    for gradient in (gradients[0][:1], gradients[3][:1]):  # those of class 0
-        alone.step(by_itself, gradient, torch.tensor([0]))
-    assert torch.equal(bank.images[0], alone.images[0])
-
-
-def test_a_bank_on_disk_moves_as_one_in_memory_and_leaves_no_file(tmp_path: Path) -> None:
-    bank, disk = make_bank(), ImageBank(NAMES, PER_CLASS, 3, 6, 0, tmp_path)
-    assert torch.equal(bank.images, disk.images)
-    optimizers = [moved(bank), moved(disk)]
-    disk.keep_moments(optimizers[1])
-    for _ in range(3):
-        gradient = torch.randn(2, *bank.images.shape[1:])
-        for each, optimizer in zip((bank, disk), optimizers, strict=True):
-            each.step(optimizer, gradient, torch.tensor([1, 3]))
-    assert torch.equal(bank.images, disk.images)
-    assert not list(tmp_path.iterdir())
-
-
-def test_moments_of_a_checkpoint_go_on_on_disk(tmp_path: Path) -> None:
-    bank, disk = make_bank(), ImageBank(NAMES, PER_CLASS, 3, 6, 0, tmp_path)
-    optimizers = [moved(bank), moved(disk)]
-    gradient = torch.randn(1, *bank.images.shape[1:])
-    bank.step(optimizers[0], gradient, torch.tensor([2]))
-    disk.images.data.copy_(bank.images)
-    optimizers[1].load_state_dict(deepcopy(optimizers[0].state_dict()))
-    disk.keep_moments(optimizers[1])
-    for each, optimizer in zip((bank, disk), optimizers, strict=True):
-        each.step(optimizer, gradient, torch.tensor([2]))
-        each.step(optimizer, gradient, torch.tensor([0]))
-    assert torch.equal(bank.images, disk.images)
-
-
 def test_a_bank_on_disk_is_of_float32_on_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(PurerError, match=r"synthesis.on_disk to false"):
-        ImageBank(NAMES, PER_CLASS, 3, 6, 0, tmp_path).to(torch.device("cpu"), torch.float64)
+        ImageBank.drawn(NAMES, PER_CLASS, 3, 6, 0, tmp_path).to(torch.device("cpu"), torch.float64)
 
 
 def test_a_disk_without_room_is_said_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(PurerError, match=r"GiB of the image bank in '.*'"):
         mapped_tensor((2**50,), tmp_path)
-
-
-def test_the_moments_of_an_older_checkpoint_are_taken_apart_by_class() -> None:
-    bank, other = make_bank(), make_bank()
-    whole, optimizer = torch.optim.Adam([other.images], lr=0.1), moved(bank)
-    gradient = torch.randn(bank.images.shape)
-    other.images.grad = gradient.clone()
-    whole.step()
-    state = deepcopy(whole.state_dict())
-    moments_by_class(state)
-    optimizer.load_state_dict(state)
-    bank.images.data.copy_(other.images)
-    whole.step()
-    bank.step(optimizer, gradient)
-    assert torch.equal(bank.images, other.images)
 
 
 def test_only_some_classes_are_copies_that_know_what_they_are_of() -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
-from purer_lightning.inversion.loss import InversionTerms, InversionWeights
+from purer_lightning.inversion.loss import Terms
+from purer_lightning.inversion.priors import InversionWeights
 from reference import make_network, plain_teacher, teachers_loss
 
-PRIORS = InversionWeights()
+PRIORS = InversionWeights().priors()
 OFFSET = (1, -2)
 CELLS = 25
 
@@ -31,7 +32,7 @@ def make_images() -> Tensor:
     return torch.randn(5, 3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def evaluate(teachers: list[FrozenTeacher], images: Tensor) -> tuple[InversionTerms, Tensor]:
+def evaluate(teachers: list[FrozenTeacher], images: Tensor) -> tuple[Terms, Tensor]:
     return inversion_gradient(teachers, images, OFFSET, PRIORS)
 
 
@@ -46,7 +47,7 @@ def test_sum_over_teachers_and_its_gradient_equal_the_reference_whatever_the_ord
     plain = [plain_teacher(teacher.network, chosen) for teacher, chosen in zip(teachers, classes, strict=True)]
     wanted = teachers_loss(plain, bank, OFFSET)
     terms, gradient = evaluate(teachers, bank)
-    torch.testing.assert_close(terms.total, wanted.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms["total"], wanted.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(gradient, torch.autograd.grad(wanted, bank)[0], rtol=1e-9, atol=1e-14)
 
 
@@ -54,7 +55,7 @@ def test_permuting_teachers_changes_nothing() -> None:
     teachers = [make_teacher(0, [0, 1, 2]), make_teacher(1, [2, 3]), make_teacher(2, [1, 4])]
     terms, gradient = evaluate(teachers, make_images())
     other_terms, other_gradient = evaluate([teachers[2], teachers[0], teachers[1]], make_images())
-    torch.testing.assert_close(terms.total, other_terms.total, rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms["total"], other_terms["total"], rtol=1e-12, atol=0)
     torch.testing.assert_close(gradient, other_gradient, rtol=1e-12, atol=1e-15)
 
 
@@ -62,7 +63,7 @@ def test_permuting_images_within_a_class_permutes_the_gradient_alone() -> None:
     teachers, images, order = [make_teacher(0, [0, 1, 2])], make_images(), torch.tensor([2, 0, 1])
     terms, gradient = evaluate(teachers, images)
     other_terms, other_gradient = evaluate(teachers, images[:, order])
-    torch.testing.assert_close(terms.total, other_terms.total, rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms["total"], other_terms["total"], rtol=1e-12, atol=0)
     torch.testing.assert_close(gradient[:, order], other_gradient, rtol=1e-9, atol=1e-15)
 
 
@@ -70,7 +71,7 @@ def test_teachers_that_share_classes_add_up_their_losses_and_gradients() -> None
     first, second = make_teacher(0, [0, 1, 2]), make_teacher(1, [2, 1])
     alone = [evaluate([teacher], make_images()) for teacher in (first, second)]
     terms, gradient = evaluate([first, second], make_images())
-    torch.testing.assert_close(terms.total, alone[0][0].total + alone[1][0].total, rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms["total"], alone[0][0]["total"] + alone[1][0]["total"], rtol=1e-12, atol=0)
     torch.testing.assert_close(gradient, alone[0][1] + alone[1][1], rtol=1e-12, atol=1e-15)
 
 
@@ -83,7 +84,7 @@ def test_images_of_known_classes_have_a_gradient_and_those_of_unknown_classes_ha
 
 def test_gradient_is_that_of_unrolled_images() -> None:
     """The l2 term's gradient is proportional to the images: it shows that the roll is undone."""
-    weights = InversionWeights(total_variation=0.0, l2=1e12, feature=0.0)
+    weights = InversionWeights(total_variation=0.0, l2=1e12, feature=0.0).priors()
     images = make_images()
     _, gradient = inversion_gradient([make_teacher(0, [0, 1, 2, 3, 4])], images, OFFSET, weights)
     torch.testing.assert_close(gradient / 1e12, images / images.norm(), rtol=0, atol=1e-10)

@@ -38,7 +38,7 @@ def make_pool(order: Sequence[int] = (0, 1)) -> Pool:
 
 def make_bank() -> ImageBank:
     """Return EACH images of each class, float64."""
-    bank = ImageBank([str(number) for number in range(CLASSES)], EACH, 3, SIZE, SEED)
+    bank = ImageBank.drawn([str(number) for number in range(CLASSES)], EACH, 3, SIZE, SEED)
     bank.images = bank.images.detach().double().requires_grad_()
     return bank
 

@@ -19,12 +19,14 @@ def read(finished_run: Path) -> Run:
 
 def all_figures(runs: list[Run]) -> list[dict[str, Any]]:
     drawn = [figures.curriculum(runs), figures.against_time(runs), spread.distribution([("a", 0, True, [0.2, 1.0])])]
-    return [figure for figure in [*drawn, *(figures.inversion(runs, t) for t in figures.INVERSION_TERMS)] if figure]
+    return [
+        figure for figure in [*drawn, *(figures.inversion(runs, t) for t in figures.inversion_terms(runs))] if figure
+    ]
 
 
 def test_plotly_knows_every_property(read: Run) -> None:
     drawn = all_figures([read, read])
-    assert len(drawn) == 3 + len(figures.INVERSION_TERMS)
+    assert len(drawn) == 3 + len(figures.MEANINGS)
     for figure in drawn:
         go.Figure(json.loads(json.dumps(figure)))  # raises ValueError for a property or value that plotly lacks
 

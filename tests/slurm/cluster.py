@@ -192,5 +192,7 @@ def same_run(found: Path, wanted: Path) -> None:
     states = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (found, wanted)]
     for part in ("global_step", "state_dict", "optimizer_states", "curriculum"):
         torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
-    assert torch.equal(*(state["callbacks"]["SynthesisCallback"]["images"] for state in states))
+    synthesis = [state["callbacks"]["SynthesisCallback"] for state in states]
+    assert torch.equal(synthesis[0]["images"], synthesis[1]["images"])
+    torch.testing.assert_close(synthesis[0]["optimizer"], synthesis[1]["optimizer"], rtol=0, atol=0)
     assert (found / "metrics.csv").read_bytes() == (wanted / "metrics.csv").read_bytes()

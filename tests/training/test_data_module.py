@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli_errors import complaint
+from purer_lightning.inversion.synthesis import PixelSynthesis, SynthesisTask
 from purer_lightning.training.data_module import PseudoEpisodeDataModule
 
 
@@ -37,6 +38,7 @@ def test_a_run_that_is_over_before_such_a_draw_is_not_refused(toy_data: Path, to
     data = PseudoEpisodeDataModule("toy", str(toy_pool), str(toy_data), way=way, query=1, teachers_per_update=2)
     data.updates_per_epoch = first
     data.setup("fit")  # without a Trainer: the first epoch's draws
-    data.make_bank()
+    data.synthesis = PixelSynthesis()
+    data.synthesis.setup(SynthesisTask(data.teachers, data.images_per_class, data.shot, data.query, data.seed, 0.1))
     assert len(data.plan(first - 1).adversarial.classes[0]) == way
     assert data.moved(-1) is not None  # the initial inversion has no episodes

@@ -9,10 +9,10 @@ from lightning import Trainer
 from torch import Tensor
 
 import reference
-from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.curriculum import CurriculumSettings
 from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
-from purer_lightning.inversion.loss import InversionWeights
+from purer_lightning.inversion.priors import InversionSettings
+from purer_lightning.inversion.synthesis import PixelSynthesis, SynthesisTask
 from purer_lightning.learners.maml import Maml
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
@@ -26,10 +26,11 @@ from reference import PARAMETERS, MetaUpdate, outer_loss, plain_episodes
 SEED, SIZE, WIDTH = 3, 16, {"width": 4}
 TEACHERS = ((0, 1, 2), (4, 2, 3))  # class 2 is known to both; the second teacher's outputs are in no particular order
 OFFSET = (2, -1)
-LAMBDA = 10.0
+LAMBDA, RATE = 10.0, 0.25
 OFF = CurriculumSettings(enabled=False)
 ON_AT_ONCE = CurriculumSettings(warm_up=0, weight=LAMBDA)
-PRIORS = InversionWeights(total_variation=1e-4, l2=1e-5, feature=0.01)
+INVERSION = InversionSettings(total_variation=1e-4, l2=1e-5, feature=0.01)
+PRIORS = INVERSION.priors()
 
 
 class InMemoryEpisodes(PseudoEpisodeDataModule):
@@ -38,8 +39,9 @@ class InMemoryEpisodes(PseudoEpisodeDataModule):
     def __init__(self, teachers: Pool, way: int) -> None:
         super().__init__(way=way, shot=1, query=2, images_per_class=4, updates_per_epoch=5, seed=SEED)
         self.teachers, self.channels, self.image_size = teachers, 3, SIZE
-        self.bank = ImageBank([known.name for known in teachers.classes], self.images_per_class, 3, SIZE, SEED)
-        self.bank.images = self.bank.images.detach().double().requires_grad_()
+        self.synthesis = PixelSynthesis()
+        task = SynthesisTask(teachers, self.images_per_class, self.shot, self.query, SEED, RATE, dtype=torch.float64)
+        self.synthesis.setup(task)
 
     def setup(self, stage: str) -> None:
         """Everything is there."""
@@ -69,8 +71,8 @@ def make_problem(
     learner = Maml(arguments=WIDTH, inner_steps=inner_steps, inner_lr=0.01, first_order=first_order)
     learner.build(way, 3, SIZE, SEED)
     learner.network = reference.make_network(7, way, remembers=False).train()
-    module = PurerModule(learner, curriculum, PRIORS, image_lr=0.25, meta_lr=1e-3, seed=SEED)
-    module.pool, module.bank, module.data = data.teachers, data.bank, data
+    module = PurerModule(learner, curriculum, INVERSION, image_lr=RATE, meta_lr=1e-3, seed=SEED)
+    module.pool, module.synthesis, module.data = data.teachers, data.synthesis, data
     module.objective.setup(data.teachers, learner, SEED)
     plain = MetaUpdate(
         data.bank.images.detach().clone().requires_grad_(),
@@ -156,7 +158,7 @@ def test_inversion_loss_and_its_image_gradient_equal_the_reference(chosen: list[
     teachers = [problem.data.teachers.teachers[number] for number in chosen]
     terms, gradient = inversion_gradient(teachers, problem.data.bank.images, OFFSET, PRIORS)
     wanted = reference.teachers_loss([problem.plain.teachers[number] for number in chosen], problem.plain.bank, OFFSET)
-    torch.testing.assert_close(terms.total, wanted.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms["total"], wanted.detach(), rtol=1e-12, atol=0)
     assert_equal_gradients((gradient,), torch.autograd.grad(wanted, problem.plain.bank))
 
 
@@ -225,7 +227,7 @@ def test_image_gradient_equals_finite_differences_along_random_directions(seed: 
         terms, gradient = inversion_gradient(data.teachers.teachers, data.bank.images, OFFSET, PRIORS)
         outer = outer_loop(module.learner, module.learner.frozen_weights(), data.bank.episodes(plan), second_order=True)
         gradient = gradient - LAMBDA * torch.autograd.grad(outer.loss, data.bank.images)[0]
-        return (terms.total - LAMBDA * outer.loss).item(), gradient
+        return (terms["total"] - LAMBDA * outer.loss).item(), gradient
 
     direction = torch.randn(start.shape, generator=torch.Generator().manual_seed(seed), dtype=start.dtype)
     reach = 1e-6

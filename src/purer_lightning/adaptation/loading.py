@@ -14,7 +14,7 @@ from torch import Tensor
 
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.icfil import CalibrationSettings
-from purer_lightning.inversion.loss import InversionWeights
+from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.loading import make_learner
 from purer_lightning.nets.normalisation import Normalisation

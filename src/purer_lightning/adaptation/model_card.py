@@ -48,6 +48,13 @@ ORIGINS = {
 }
 
 
+def origin_of(images: str | None) -> str:
+    """Return a sentence on what a meta-model was trained on, by the name of its source of images."""
+    if images is None:
+        return "Nothing is known of its training."
+    return ORIGINS.get(images, f"It was trained on images that `{images}` made, which is no part of purer-lightning.")
+
+
 def model_card(record: MetaModelRecord, provenance: Mapping[str, Any], name: str, licence: str) -> str:
     """Return the card, a Markdown text under a YAML header by the hub's conventions.
 
@@ -83,7 +90,7 @@ def model_card(record: MetaModelRecord, provenance: Mapping[str, Any], name: str
     text = TEXT.format(
         title=name,
         name=name,
-        origin=ORIGINS.get(provenance.get("images", ""), "Nothing is known of its training."),
+        origin=origin_of(provenance.get("images")),
         channels=record.channels,
         size=size,
         mean=[round(value, 4) for value in mean],

@@ -58,7 +58,7 @@ class DriftCallback(Callback):
         ranks = Ranks.current()
         if ranks.size == 1 or not isinstance(pl_module, PurerModule):
             return
-        own = {"meta-model": pl_module.learner.state_dict().values(), "image bank": [pl_module.bank.images]}
+        own = {"meta-model": pl_module.learner.state_dict().values(), "image bank": [pl_module.synthesis.bank.images]}
         marks = torch.cat([fingerprint(list(tensors)) for tensors in own.values()])
         gathered = torch.stack(ranks.gather([marks], [len(marks)] * ranks.size, marks))
         for name, each in zip(own, torch.split(gathered, 2, dim=1), strict=True):

@@ -67,7 +67,8 @@ class GalleryCallback(Callback):
         """Return uint8 pictures (classes, images, C, H, W), and the classes' positions in the pool."""
         known = len(module.pool.classes)
         chosen = torch.linspace(0, known - 1, min(self.classes, known)).round().long().tolist()
-        return module.pool.normalisation.undo(module.bank.images.detach()[chosen, : self.images].cpu()), chosen
+        images = module.synthesis.bank.images.detach()[chosen, : self.images]
+        return module.pool.normalisation.undo(images.cpu()), chosen
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,7 +86,7 @@ class GalleryCallback(Callback):
 
 def has_pseudo_images(module: LightningModule) -> TypeGuard[PurerModule]:
     """Whether there is something to show; of real images, of a ceiling, no picture is left behind."""
-    return isinstance(module, PurerModule) and module.bank.images.requires_grad
+    return isinstance(module, PurerModule) and module.synthesis.data_free
 
 
 def is_moment(validation: int) -> bool:

@@ -86,9 +86,10 @@ def inverted(grouped: Grouped, fast: Weights, support: Task, start: Task, settin
         wanted = grouped.run(frozen, support.images, statistics=True)[1]
     images = start.images.requires_grad_()
     optimizer = torch.optim.Adam([images], lr=settings.inversion_lr)  # each pixel by itself, so each episode too
+    priors = settings.priors.priors()
     for _ in range(settings.inversion_steps):
-        terms = inversion_terms(grouped, frozen, images, start.labels, wanted, settings.priors)
-        (images.grad,) = torch.autograd.grad(terms.total.sum(), images)
+        terms = inversion_terms(grouped, frozen, images, start.labels, wanted, priors)
+        (images.grad,) = torch.autograd.grad(terms["total"].sum(), images)
         optimizer.step()
     return Task(images.detach(), start.labels)
 

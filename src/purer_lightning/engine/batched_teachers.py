@@ -1,6 +1,6 @@
 """The data step's gradient with many teachers in one batch: for devices that a loop of small launches leaves idle.
 
-Behind the interface of ``inversion.gradient.inversion_gradient``, which is the definition; equal to rounding.
+Behind the interface of ``inversion.synthesis.inversion_gradient``, which is the definition; equal to rounding.
 """
 
 import math
@@ -13,10 +13,10 @@ from torch.func import vmap
 
 from purer_lightning.compute.backend import PLAIN, Backend
 from purer_lightning.compute.ranks import ALONE, Ranks
-from purer_lightning.engine.grouped import Grouped, Structure, cross_entropy, head, stacked, structure_of
+from purer_lightning.engine.grouped import Grouped, Structure, head, stacked, structure_of
 from purer_lightning.inversion.gradient import ClassTeacher
-from purer_lightning.inversion.loss import InversionTerms, InversionWeights, weighted
-from purer_lightning.inversion.priors import feature_distance, total_variation
+from purer_lightning.inversion.loss import Terms, weighted_terms
+from purer_lightning.inversion.priors import Prior, Seen
 from purer_lightning.nets.functional import Weights, running_statistics
 from purer_lightning.nets.statistics import Statistics
 
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
         grouped: their structure.
         weights: copies of theirs, each with the teachers in front.
         wanted: what their BatchNorm layers remember, each (teachers, channels); empty without BatchNorm.
-        classes: int64, (teachers, outputs): rows of the bank.
+        classes: int64, (teachers, outputs): of which class of the pool each output is.
     """
 
     numbers: list[int]
@@ -63,40 +63,41 @@ class BatchedTeachers:
         teachers: Sequence[ClassTeacher],
         images: Tensor,
         jitter: tuple[int, int],
-        prior_weights: InversionWeights,
+        priors: Sequence[Prior],
         ranks: Ranks = ALONE,
-        moved: Tensor | None = None,
+        classes: Tensor | None = None,
         backend: Backend = PLAIN,
-    ) -> tuple[InversionTerms, Tensor]:
+    ) -> tuple[Terms, Tensor]:
         """Return the terms summed over teachers, and the gradient; all as in ``inversion_gradient``.
 
         Each rank batches its share of the teachers. How many are in a batch may change how it rounds: another number of
         ranks gives the same run to rounding, no longer to the bit.
         """
         del backend  # is the one that has this
+        classes = torch.arange(len(images)) if classes is None else classes
         terms: dict[int, Tensor] = {}
         gradients: dict[int, Tensor] = {}
-        for batch in self._prepared(teachers, images, ranks, moved):
-            each_terms, each_gradient = batch_gradient(batch, images, jitter, prior_weights)
+        for batch in self._prepared(teachers, images, ranks, classes):
+            each_terms, each_gradient = batch_gradient(batch, images, classes, jitter, priors)
             terms |= zip(batch.numbers, each_terms.unbind(), strict=True)
             gradients |= zip(batch.numbers, each_gradient.flatten(1).unbind(), strict=True)
         lengths = [len(teacher.classes) * math.prod(images.shape[1:]) for teacher in teachers]
-        like, fields = images.detach(), [len(InversionTerms._fields)] * len(lengths)
+        names = ["total", "class", *(prior.name for prior in priors)]
+        like, fields = images.detach(), [len(names)] * len(lengths)
         of_all = torch.stack(ranks.gather(in_order(terms), fields, like)).sum(dim=0)
         nothing = images.new_zeros(math.prod(images.shape[1:]))
         rows = torch.cat([*ranks.gather(in_order(gradients), lengths, like), nothing]).view(-1, *images.shape[1:])
-        return InversionTerms(*of_all.unbind()), summed(rows, self._places)
+        return dict(zip(names, of_all.unbind(), strict=True)), summed(rows, self._places)
 
     def _prepared(
-        self, teachers: Sequence[ClassTeacher], images: Tensor, ranks: Ranks, moved: Tensor | None
+        self, teachers: Sequence[ClassTeacher], images: Tensor, ranks: Ranks, classes: Tensor
     ) -> Iterable[Batch]:
         """Return the batches of this rank's share, and note where everybody's gradients belong."""
         own, device = ranks.share(teachers), images.device
         if len(teachers) != len(self._asked) or any(a is not b for a, b in zip(teachers, self._asked, strict=True)):
-            classes = torch.cat([teacher.classes for teacher in teachers])
             self._asked = list(teachers)
-            self._places = places_of(classes, torch.arange(len(images)) if moved is None else moved).to(device)
             self._batches = list(batches_of(own, self.at_once, device)) if self.keep else []
+        self._places = places_of(torch.cat([teacher.classes for teacher in teachers]), classes).to(device)
         return self._batches if self.keep else batches_of(own, self.at_once, device)
 
 
@@ -126,19 +127,19 @@ def made(networks: dict[int, nn.Module], teachers: Sequence[ClassTeacher], devic
 
 
 def batch_gradient(
-    batch: Batch, images: Tensor, jitter: tuple[int, int], prior_weights: InversionWeights
+    batch: Batch, images: Tensor, classes: Tensor, jitter: tuple[int, int], priors: Sequence[Prior]
 ) -> tuple[Tensor, Tensor]:
     """Return the terms (teachers, terms) and their gradients (teachers, outputs, images_per_class, C, H, W).
 
     The other arguments are those of ``inversion_gradient``.
     """
-    rows = images.detach()[batch.classes]
+    rows = images.detach()[torch.searchsorted(classes.to(images.device), batch.classes)]
     own = rows.flatten(1, 2).roll(jitter, dims=(-2, -1)).requires_grad_()
     labels = torch.arange(rows.shape[1], device=images.device).repeat_interleave(images.shape[1])
-    terms = inversion_terms(batch.grouped, batch.weights, own, labels, batch.wanted, prior_weights)
-    (gradient,) = torch.autograd.grad(terms.total.sum(), own)
+    terms = inversion_terms(batch.grouped, batch.weights, own, labels, batch.wanted, priors)
+    (gradient,) = torch.autograd.grad(terms["total"].sum(), own)
     rolled_back = gradient.roll((-jitter[0], -jitter[1]), dims=(-2, -1))
-    return torch.stack(list(terms.detached()), dim=1), rolled_back.view_as(rows)
+    return torch.stack([term.detach() for term in terms.values()], dim=1), rolled_back.view_as(rows)
 
 
 def inversion_terms(
@@ -147,8 +148,8 @@ def inversion_terms(
     images: Tensor,
     labels: Tensor,
     wanted: Statistics,
-    prior_weights: InversionWeights,
-) -> InversionTerms:
+    priors: Sequence[Prior],
+) -> Terms:
     """Evaluate ``inversion_loss`` on each network's own batch; terms (networks,).
 
     Args:
@@ -157,13 +158,14 @@ def inversion_terms(
         images: (networks, N, C, H, W).
         labels: int64 (N,), the same for all.
         wanted: as in ``inversion_loss``, each (networks, channels).
-        prior_weights: weights of the priors.
+        priors: terms beside the cross-entropy.
     """
     features, found = grouped.run(weights, images, statistics=True)
-    class_term = cross_entropy(head(weights, features), labels)
-    feature = vmap(feature_distance)(found, wanted) if wanted else torch.zeros_like(class_term)
-    l2 = torch.linalg.vector_norm(images, dim=(1, 2, 3, 4))
-    return weighted(class_term, torch.as_tensor(feature), vmap(total_variation)(images), l2, prior_weights)
+
+    def one(own: Tensor, logits: Tensor, features: Tensor, found: Statistics, wanted: Statistics) -> Terms:
+        return weighted_terms(Seen(own, labels, logits, features, found, wanted), priors)
+
+    return vmap(one)(images, head(weights, features), features, found if wanted else {}, wanted)
 
 
 def in_order(found: dict[int, Tensor]) -> list[Tensor]:

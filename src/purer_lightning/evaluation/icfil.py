@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from purer_lightning.errors import PurerError
-from purer_lightning.inversion.loss import InversionWeights, inversion_loss
+from purer_lightning.inversion.loss import inversion_loss
+from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
 from purer_lightning.seeding import generator
@@ -34,7 +35,8 @@ class CalibrationSettings:
         inversion_steps: Adam steps of the inversion.
         inversion_lr: Adam's rate on the pseudo images; 0.25 as in training.
         head_weight: weight of the cross-entropy on real and pseudo features, by which the head is calibrated too.
-        priors: weights of the inversion's priors.
+        priors: weights of PURER's priors. Further ones are none here: a saved meta-model keeps these settings, and
+            a file must not name code that is run.
     """
 
     enabled: bool = True
@@ -102,9 +104,10 @@ def invert_adapted(
     drawn = torch.randn((len(labels), *support.shape[1:]), generator=rng)
     images = drawn.to(support).requires_grad_()
     optimizer = torch.optim.Adam([images], lr=settings.inversion_lr)
+    priors = settings.priors.priors()
     for _ in range(settings.inversion_steps):
-        terms = inversion_loss(learner.network, fast, images, labels, wanted, settings.priors, learner.backend)
-        (images.grad,) = torch.autograd.grad(terms.total, images)
+        terms = inversion_loss(learner.network, fast, images, labels, wanted, priors, learner.backend)
+        (images.grad,) = torch.autograd.grad(terms["total"], images)
         optimizer.step()
     return images.detach()
 

@@ -3,6 +3,7 @@
 from purer_lightning.objectives.base import Objective, Outcome
 from purer_lightning.objectives.distillation import Distillation
 from purer_lightning.objectives.episodic import Episodic
+from purer_lightning.objectives.image_source import ImageSource
 from purer_lightning.objectives.joint import Joint
 
-__all__ = ["Distillation", "Episodic", "Joint", "Objective", "Outcome"]
+__all__ = ["Distillation", "Episodic", "ImageSource", "Joint", "Objective", "Outcome"]

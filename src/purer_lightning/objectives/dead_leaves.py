@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from purer_lightning.objectives.image_source import ImageSource
+
 SHAPES = 40  # an image; enough that none of the ground is left to see in most
 CHUNK = 64  # images painted at once: they stay in a core's cache, and thousands would not
 
@@ -53,6 +55,14 @@ class Shape(NamedTuple):
 
 
 Drawn = TypeVar("Drawn", Surface, Shape)
+
+
+class DeadLeaves(ImageSource):
+    """Images that ``dead_leaves`` draws."""
+
+    def draw(self, count: int, channels: int, size: int, rng: torch.Generator) -> Tensor:
+        """Return ``dead_leaves`` of these arguments."""
+        return dead_leaves(count, channels, size, rng)
 
 
 def dead_leaves(count: int, channels: int, size: int, rng: torch.Generator) -> Tensor:

@@ -19,9 +19,10 @@ from purer_lightning.learners.features import of_network
 from purer_lightning.nets.functional import Weights
 from purer_lightning.objectives.augmentation import AugmentationSettings, augment
 from purer_lightning.objectives.base import Objective, Outcome, check_outputs
-from purer_lightning.objectives.dead_leaves import dead_leaves
+from purer_lightning.objectives.dead_leaves import DeadLeaves
 from purer_lightning.objectives.distillation_losses import LOSSES, LossName, relational
 from purer_lightning.objectives.episodic import outer_loop
+from purer_lightning.objectives.image_source import ImageSource
 from purer_lightning.pool.ensemble import CHUNK, Judges, by_teacher, centred, spread
 from purer_lightning.pool.teachers import Pool
 from purer_lightning.seeding import generator
@@ -53,12 +54,13 @@ class Distillation(Objective):
         mirror: let the teachers judge each image and its mirror image, and take the mean: the student learns
             their joint judgement without looking twice itself. Doubles the cost of judging; made no difference on
             meta-val: experiments/distillation_sweep.md.
-        procedural: share of dead leaves images beside those of the bank, 0 to 1.
+        procedural: share of images from ``source`` beside those of the bank, 0 to 1.
         augmentation: how images are varied before they are judged.
         episodic: weight of the episodes' mean outer loss, added to that of the distillation; 0 leaves them out.
         loss: between outputs and logits: objectives/comparison.py. On meta-val neither "mse" nor "kl" did better than
             "smooth_l1": experiments/distillation_sweep.md.
         features: weight of the relational loss between the student's features and all teachers'; 0 leaves it out.
+        source: where the procedural images come from; dead leaves by default.
 
     Raises:
         PurerError: a value out of its range.
@@ -82,6 +84,7 @@ class Distillation(Objective):
         episodic: float = 0.0,
         loss: LossName = "smooth_l1",
         features: float = 0.0,
+        source: ImageSource | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("judged_batches", judged_batches), ("reuse", reuse)):
             if value < 1:
@@ -95,7 +98,7 @@ class Distillation(Objective):
             if weight < 0:
                 raise PurerError(f"Expected model.objective.init_args.{name} to be at least 0, but got {weight}.")
         self.mirror, self.procedural, self.episodic = mirror, procedural, episodic
-        self.loss, self.features = loss, features
+        self.loss, self.features, self.source = loss, features, source or DeadLeaves()
         self.augmentation = augmentation or AugmentationSettings()
         self.augmentation.check()
         self.scale: Tensor | None = None
@@ -159,8 +162,8 @@ class Distillation(Objective):
         classes, slots, channels, size, _ = bank.images.shape
         made_up = round(count * self.procedural)
         rows = torch.randint(classes * slots, (count - made_up,), generator=rng).to(bank.images.device)
-        leaves = dead_leaves(made_up, channels, size, rng).to(bank.images.device)
-        images = torch.cat([bank.images.flatten(0, 1)[rows], leaves])
+        procedural = self.source.draw(made_up, channels, size, rng).to(bank.images.device)
+        images = torch.cat([bank.images.flatten(0, 1)[rows], procedural])
         return augment(images[torch.randperm(count, generator=rng).to(images.device)], self.augmentation, rng)
 
     def judge(self, images: Tensor, ranks: Ranks = ALONE) -> Judged:

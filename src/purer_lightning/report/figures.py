@@ -17,7 +17,7 @@ WINDOWS = 30  # a moving mean is taken over this part of a curve
 MARKS = 60  # validations, above which marks and their bars would hide one another
 RUG = 300  # firings, above which single strokes would fill the panel: a rate says more
 RATE_BINS = 100  # of that rate
-INVERSION_TERMS = {
+MEANINGS = {
     "total": "all terms, weighted",
     "class": "cross-entropy of the teachers",
     "feature": "distance to BatchNorm's statistics",
@@ -134,6 +134,13 @@ def _accuracies(run: Run, position: int) -> list[Trace]:
 def _error(run: Run) -> dict[str, Any]:
     half = _percent(run.curves.get("val/ci95", Curve([], []))).values
     return {"type": "data", "array": half, "thickness": 1, "width": 3}
+
+
+def inversion_terms(runs: Sequence[Run]) -> dict[str, str]:
+    """Return what each term of the inversion means that one of the runs has logged, ours first."""
+    logged = {key.removeprefix("inversion/") for run in runs for key in run.curves if key.startswith("inversion/")}
+    further = dict.fromkeys(sorted(logged - MEANINGS.keys()), "a further prior of the run")
+    return {term: meaning for term, meaning in (MEANINGS | further).items() if term in logged}
 
 
 def inversion(runs: Sequence[Run], term: str) -> Figure | None:

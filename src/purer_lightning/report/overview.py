@@ -36,6 +36,8 @@ def method(run: Run) -> str:
     of_images = "ECI" if run.setting("model.curriculum.enabled", True) else "EI"
     if run.setting("synthesis.source") == "real":
         of_images = "real images (a ceiling, not data-free)"
+    if own := _class(run, "synthesis.method"):
+        of_images += f", images by {own}"
     objective = _class(run, "model.objective") or "Episodic"
     return of_images + (f" + {spoken(_class(run, 'model.learner'))}" if objective == "Episodic" else f" + {objective}")
 

@@ -139,7 +139,7 @@ def _validations(run: Run) -> Html:
 def inversion(runs: Sequence[Run]) -> Html:
     """Return the section of the inversion's terms."""
     shown = []
-    for term, meaning in figures.INVERSION_TERMS.items():
+    for term, meaning in figures.inversion_terms(runs).items():
         figure = figures.inversion(runs, term)
         if figure:
             label = f"Inversion term {term} over the meta-updates"

@@ -17,12 +17,14 @@ def provenance_of(checkpoint: Path, config: Mapping[str, Any], updates: int | No
         updates: that had been made when the checkpoint was written; None where it does not say so.
     """
     data, model = config.get("data") or {}, config.get("model") or {}
+    synthesis = config.get("synthesis") or {}
+    own = (synthesis.get("method") or {}).get("class_path")
     said = {
         "dataset": data.get("dataset"),
         "pool": Path(data["pool"]).name if data.get("pool") else None,
         "way": data.get("way"),
         "shot": data.get("shot"),
-        "images": (config.get("synthesis") or {}).get("source", "pool"),  # older runs knew nothing else
+        "images": own or synthesis.get("source", "pool"),  # older runs knew nothing else
         "updates": updates,
         "planned updates": (config.get("trainer") or {}).get("max_steps"),
         "objective": ((model.get("objective") or {}).get("class_path") or "Episodic").rpartition(".")[2],

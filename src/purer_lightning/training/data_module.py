@@ -1,7 +1,6 @@
 """PseudoEpisodeDataModule: pseudo episodes from the image bank to train on, real ones to validate and test on."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
+from purer_lightning.inversion.synthesis import Synthesis
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
 from purer_lightning.seeding import generator
@@ -54,11 +54,11 @@ class PseudoEpisodeDataModule(LightningDataModule):
 
     Attributes:
         teachers: the pool; loaded for training only.
-        bank: the image bank; put here by the SynthesisCallback.
+        synthesis: owns the image bank; put here by the SynthesisCallback.
     """
 
     teachers: Pool
-    bank: ImageBank
+    synthesis: Synthesis
 
     def __init__(
         self,
@@ -150,11 +150,10 @@ class PseudoEpisodeDataModule(LightningDataModule):
             for update in range(updates if updates >= 0 else self.updates_per_epoch):
                 self.moved(update)
 
-    def make_bank(self, folder: Path | None = None) -> ImageBank:
-        """Make the bank for the pool's classes and keep it, in memory or in files in a folder."""
-        names = [f"{known.dataset}/{known.id}" for known in self.teachers.classes]
-        self.bank = ImageBank(names, self.images_per_class, self.channels, self.image_size, self.seed, folder)
-        return self.bank
+    @property
+    def bank(self) -> ImageBank:
+        """The image bank as it is now."""
+        return self.synthesis.bank
 
     def asked(self, update: int) -> Sequence[AnyTeacher]:
         """Return the teachers that the data step of an update asks, in the pool's order."""
@@ -185,7 +184,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
 
         Those of the adversarial episode are rows of ``bank.only(moved(update))``.
         """
-        counts, moved = self.bank.counts, self.moved(update)
+        counts, moved = self.synthesis.counts, self.moved(update)
         able = counts if moved is None else counts[moved]
         shape = (self.way, self.shot, self.query, update)
         return UpdatePlan(

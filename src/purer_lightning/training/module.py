@@ -1,5 +1,6 @@
 """PurerModule: the paper's algorithm. ``training_step`` is one meta-update; everything else here serves it."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from purer_lightning.compute.backend import PLAIN, Engine, Run
+from purer_lightning.compute.backend import PLAIN, Backend, Engine, Run
 from purer_lightning.compute.ranks import Ranks, shaped
 from purer_lightning.compute.threads import one_thread
 from purer_lightning.episode import Episode
@@ -17,10 +18,11 @@ from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.metrics import PLAIN as PLAIN_METHOD
 from purer_lightning.evaluation.metrics import EpisodeAccuracy, interval, log_row
 from purer_lightning.evaluation.scoring import score_episodes
-from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.curriculum import CurriculumSettings, GradientSwitch
 from purer_lightning.inversion.gradient import draw_jitter, inversion_gradient
-from purer_lightning.inversion.loss import InversionTerms, InversionWeights
+from purer_lightning.inversion.loss import Terms
+from purer_lightning.inversion.priors import InversionSettings
+from purer_lightning.inversion.synthesis import Synthesis
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.loading import check_meta_model, describe_for_loading
 from purer_lightning.objectives import Episodic, Objective
@@ -29,6 +31,7 @@ from purer_lightning.pool.teachers import Pool
 from purer_lightning.training.checks import check_finite, check_settings, check_trainer, take_scaler
 from purer_lightning.training.data_module import PseudoEpisodeDataModule, UpdatePlan
 from purer_lightning.training.gradient import MetaGradient, adversarial_gradient, meta_gradient
+from purer_lightning.training.judge import UpdateJudge
 from purer_lightning.training.schedule import Schedule, check_schedule, one_cycle, set_rate
 
 
@@ -38,8 +41,8 @@ class PurerModule(LightningModule):
     Args:
         learner: the meta-model and how it adapts.
         curriculum: the Gradient Switch; disabled is EI, enabled ECI.
-        inversion: weights of the inversion's priors.
-        image_lr: Adam's rate on the bank; 0.25 in the released code.
+        inversion: the inversion's priors and their weights.
+        image_lr: learning rate of the images, Adam's on the bank; 0.25 in the released code.
         meta_lr: Adam's rate on the meta-model; 1e-3 in the released code.
         meta_schedule: "constant", as in the released code, or "one_cycle": up to ``meta_lr`` in the first tenth of
             ``trainer.max_steps``, then down to nothing (Smith & Topin 2019).
@@ -49,21 +52,21 @@ class PurerModule(LightningModule):
         start_from_average: start from the teachers' parameter average, as the released scripts do; needs teachers of
             the meta-model's architecture.
         seed: every draw follows from it; linked to the run's seed.
-        engine: chooses the run's backend; linked to the engine's section.
+        engine: chooses the run's backend; plain for None; linked to the engine's section.
 
     Attributes:
-        backend: how the run computes; known from ``configure_model`` on.
+        backend: how the run computes; known from ``choose_backend`` on.
     """
 
     data: PseudoEpisodeDataModule
-    bank: ImageBank
+    synthesis: Synthesis
     pool: Pool
 
     def __init__(
         self,
         learner: Learner,
         curriculum: CurriculumSettings | None = None,
-        inversion: InversionWeights | None = None,
+        inversion: InversionSettings | None = None,
         image_lr: float = 0.25,
         meta_lr: float = 1e-3,
         meta_schedule: Schedule = "constant",
@@ -74,29 +77,26 @@ class PurerModule(LightningModule):
         engine: Engine | None = None,
     ) -> None:
         super().__init__()
-        curriculum, inversion = curriculum or CurriculumSettings(), inversion or InversionWeights()
-        check_settings(data_step_every=data_step_every, image_lr=image_lr, meta_lr=meta_lr)
-        check_settings("curriculum.", **vars(curriculum))
-        check_settings("inversion.", **vars(inversion))
         self.automatic_optimization = False
         self.learner = learner
-        self.switch = GradientSwitch(curriculum)
+        self.switch = GradientSwitch(curriculum or CurriculumSettings())
+        check_settings(data_step_every=data_step_every, image_lr=image_lr, meta_lr=meta_lr)
+        check_settings("curriculum.", **vars(self.switch.settings))
         self.image_lr, self.meta_lr, self.meta_schedule = image_lr, meta_lr, meta_schedule
-        self.inversion, self.objective = inversion, objective or Episodic()
+        self.priors, self.objective = (inversion or InversionSettings()).priors(), objective or Episodic()
         self.data_step_every, self.start_from_average, self.seed = data_step_every, start_from_average, seed
-        self.validation_accuracy = EpisodeAccuracy()
-        self.engine, self.backend = engine or Engine(), PLAIN
+        self.engine, self.backend, self.validation_accuracy = engine, PLAIN, EpisodeAccuracy()
 
     def training_step(self, plan: UpdatePlan, batch_idx: int) -> None:
         """Make one meta-update: the data step, then the theta step, then the curriculum's feedback (paper, Alg. 1)."""
-        del batch_idx  # the meta-update's number is global_step: exactly one wrapped optimiser step is made in each
+        del batch_idx  # the update is numbered by global_step: the one optimiser of the Trainer steps once in each
         difficulty_weight = self.switch.weight
 
         # Data step: min_D  sum_m L_EI(D_m) - lambda * I * L_outer(theta; S(D), Q(D)).
-        inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else None
+        inversion = self.data_step(self.global_step, difficulty_weight, plan) if self.data_step_is_due() else {}
 
         # theta step: min_theta  sum over the meta-batch of  L_outer(theta - a * grad L_inner(theta; S); Q).
-        outer = meta_gradient(self.objective, self.learner, self.bank, plan.meta_batch, Ranks.current())
+        outer = meta_gradient(self.objective, self.learner, self.synthesis.bank, plan.meta_batch, Ranks.current())
         self.theta_step(outer.gradient)
 
         # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
@@ -108,27 +108,19 @@ class PurerModule(LightningModule):
         """Whether this update moves the images: each ``data_step_every``-th does, and each the switch has fired for."""
         return self.switch.on or (self.data_step_every > 0 and self.global_step % self.data_step_every == 0)
 
-    def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> InversionTerms:
-        """Move the images of the classes that the update's teachers know by one step of Adam; return their terms.
+    def data_step(self, update: int, difficulty_weight: float = 0.0, plan: UpdatePlan | None = None) -> Terms:
+        """Let the synthesis move the images by what the update's teachers make of them; return the terms of L_EI.
 
         Args:
             update: number of the meta-update, from which the jitter is drawn.
             difficulty_weight: lambda * I.
             plan: holds the adversarial episode; needed where ``difficulty_weight`` is not 0.
         """
-        jitter = draw_jitter(self.seed, update)
-        teachers, moved = self.data.asked(update), self.data.moved(update)
-        terms, gradient = self.backend.fast(inversion_gradient)(
-            teachers, self.bank.images, jitter, self.inversion, Ranks.current(), moved, self.backend
-        )
-        if difficulty_weight > 0 and plan is not None:
-            # One episode: each rank computes it alike.
-            gradient -= difficulty_weight * adversarial_gradient(
-                self.objective, self.learner, self.bank.only(moved), plan.adversarial
-            )
-        # The raw optimiser: only the theta step may count as a step of the Trainer.
-        self.bank.step(self.optimizers()[1].optimizer, gradient, moved)  # type: ignore[index]
-        return terms
+        ways = {"jitter": draw_jitter(self.seed, update), "priors": self.priors, "backend": self.backend}
+        gradient = partial(self.backend.fast(inversion_gradient), ranks=Ranks.current(), **ways)
+        hardness = partial(adversarial_gradient, self.objective, self.learner, plan=plan.adversarial) if plan else None
+        teachers, classes = self.data.asked(update), self.data.moved(update)
+        return self.synthesis.move(UpdateJudge(update, teachers, classes, gradient, hardness, difficulty_weight))
 
     def theta_step(self, gradient: Tensor) -> None:
         """Take one step of Adam on the meta-model.
@@ -136,7 +128,8 @@ class PurerModule(LightningModule):
         The gradient is that of ``meta_gradient``. No ``backward``: it would wake DDP's reducer, which cannot
         differentiate twice and knows nothing of uneven shares.
         """
-        meta_optimizer = self.optimizers()[0]  # type: ignore[index]
+        meta_optimizer = self.optimizers()
+        assert not isinstance(meta_optimizer, list)  # it is the only one
         parameters = list(self.learner.parameters())
         for parameter, own in zip(parameters, shaped(gradient, parameters), strict=True):
             parameter.grad = own
@@ -146,7 +139,7 @@ class PurerModule(LightningModule):
         if self.meta_schedule != "constant":
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
-    def log_update(self, inversion: InversionTerms | None, outer: MetaGradient, *, fired: bool) -> None:
+    def log_update(self, inversion: Terms, outer: MetaGradient, *, fired: bool) -> None:
         """Log one meta-update. Difficulty is the expected outer loss of the images for the current meta-model."""
         row: dict[str, float | Tensor] = {
             "train/outer_loss": outer.difficulty,
@@ -157,9 +150,9 @@ class PurerModule(LightningModule):
             "curriculum/firings": float(self.switch.firings),
             "curriculum/patience": float(self.switch.waiting),
         }
-        row |= inversion.logs() if inversion else {}
+        row |= {f"inversion/{name}": value for name, value in inversion.items()}
         self.log_dict(row, logger=False)  # for callbacks that watch a value
-        if self.fabric is None:  # Fabric, by which the benchmarks drive this module, has no log
+        if self.fabric is None:  # Fabric, by which the benchmarks drive this module, has none
             log_row(self.trainer, row, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         self.log_dict({"difficulty": outer.difficulty, "accuracy": outer.accuracy}, prog_bar=True, logger=False)
 
@@ -182,22 +175,30 @@ class PurerModule(LightningModule):
             log_row(self.trainer, {"val/accuracy": result.mean, "val/ci95": result.ci95})
 
     def setup(self, stage: str) -> None:
-        """Take the pool and the bank from the data module.
+        """Take the pool and the synthesis of the images from the data module.
 
         Raises:
-            PurerError: what ``check_trainer`` raises, or no bank.
+            PurerError: what ``check_trainer`` raises, or no images.
         """
         self.data = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit":
             check_trainer(self.trainer)
             take_scaler(self.trainer)
             self.pool = self.data.teachers
-            if not hasattr(self.data, "bank"):
-                raise PurerError(
-                    "The data module has no image bank: add purer_lightning.callbacks.SynthesisCallback to "
-                    "trainer.callbacks."
-                )
-            self.bank = self.data.bank
+            if not hasattr(self.data, "synthesis"):
+                raise PurerError("The data module has no images; add callbacks.SynthesisCallback to trainer.callbacks.")
+            self.synthesis = self.data.synthesis
+
+    def choose_backend(self) -> Backend:
+        """Choose how the run computes, once, and return it; a Trainer and its data module have to be there."""
+        if self.engine is not None:
+            trainer = self.trainer
+            place, resident = trainer.strategy.root_device, trainer.datamodule.resident_teachers  # type: ignore[attr-defined]
+            settings = (str(trainer.precision), trainer.max_steps, None, resident, self.learner, self.objective)
+            self.backend, self.engine = self.engine.backend(Run(place, *settings)), None
+            if self.backend.remark:
+                rank_zero_info(self.backend.remark)
+        return self.backend
 
     def configure_model(self) -> None:
         """Build the meta-model for the shape of the data's tasks; the Trainer calls it once or more.
@@ -207,19 +208,7 @@ class PurerModule(LightningModule):
         """
         if self.learner.spec is not None:
             return
-        trainer = self.trainer
-        device, precision = trainer.strategy.root_device, str(trainer.precision)
-        run = Run(
-            device,
-            precision,
-            updates=trainer.max_steps,
-            resident_teachers=self.data.resident_teachers,
-            learner=self.learner,
-            objective=self.objective,
-        )
-        self.backend = self.engine.backend(run)
-        if self.backend.remark:
-            rank_zero_info(self.backend.remark)
+        self.choose_backend()
         with torch.device("cpu"):  # Lightning would have a GPU draw the first weights: others than a CPU's
             self.learner.build(self.data.way, self.data.channels, self.data.image_size, self.seed, self.backend)
             if self.trainer.training:  # a Trainer that only validates loads no pool
@@ -228,24 +217,19 @@ class PurerModule(LightningModule):
                 average_of_teachers(self.pool, self.learner.network)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """Adam on the meta-model, Adam on the bank's images, the meta-model's schedule; all go into the checkpoint."""
+        """Adam on the meta-model and its schedule. The images' optimiser is their synthesis' own."""
         meta = torch.optim.Adam(self.learner.parameters(), lr=self.meta_lr)
-        images = torch.optim.Adam(self.bank.rows(), lr=self.image_lr)
-        if self.meta_schedule == "constant":
-            return [meta, images], []
-        return [meta, images], [one_cycle(meta, self.meta_lr, self.trainer.max_steps)]
+        constant = self.meta_schedule == "constant"
+        return [meta], [] if constant else [one_cycle(meta, self.meta_lr, self.trainer.max_steps)]
 
     def on_fit_start(self) -> None:
         """Give the teachers, which are no submodules, the images' device and dtype."""
-        if without := self.pool.to(self.bank.images):
+        if without := self.pool.to(self.synthesis.bank.images):
             rank_zero_warn(f"No BatchNorm, so no R_feature in the inversion of: {', '.join(without)}.")
 
     def on_train_start(self) -> None:
-        """Let the settings' learning rates win over those that a checkpoint's optimisers bring."""
-        for optimizer, rate in zip(self.trainer.optimizers, (self.meta_lr, self.image_lr), strict=True):
-            set_rate(optimizer, rate)
-        for group in self.trainer.optimizers[1].param_groups:
-            group["fused"] = self.backend.one_pass or None
+        """Let the settings' learning rate win over that which a checkpoint's optimiser brings."""
+        set_rate(self.trainer.optimizers[0], self.meta_lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the curriculum's state and what the meta-model is, in plain types."""

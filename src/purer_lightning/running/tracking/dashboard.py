@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
+from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.running.tracking.login import PROJECT, settled_mode
 from purer_lightning.running.tracking.run import GALLERY, POOL, STEP
 
@@ -34,15 +35,9 @@ LEARNING: list[Plot] = [
     ("accuracy on pseudo queries: the feedback", STEP, UPDATE, ["train/accuracy"]),
     ("outer loss", STEP, UPDATE, ["train/outer_loss"]),
 ]
+TERMS = ["total", "class", *(prior.name for prior in InversionWeights().priors())]
 INVERSION: list[Plot] = [
-    (f"inversion: {title}", STEP, UPDATE, [f"inversion/{term}"])
-    for title, term in (
-        ("weighted total", "total"),
-        ("class term", "class"),
-        ("feature term", "feature"),
-        ("total variation", "total_variation"),
-        ("l2", "l2"),
-    )
+    (f"inversion: {term.replace('_', ' ')}", STEP, UPDATE, [f"inversion/{term}"]) for term in TERMS
 ]
 RESULTS = ["test/accuracy", "test/icfil_accuracy"]
 
@@ -88,6 +83,10 @@ def workspace(entity: str, project: str) -> "Workspace":
         return [panels.LinePlot(title=title, x=x, title_x=label, y=list(y)) for title, x, label, y in wanted]
 
     gallery = panels.MediaBrowser(title="pseudo images as they sharpen", media_keys=[GALLERY], gallery_axis="step")
+    # Priors of the user's own, whose names nobody knows here, are in this one with the others.
+    every_term = panels.LinePlot(
+        title="inversion: every term", x=STEP, title_x=UPDATE, metric_regex="^inversion/", log_y=True
+    )
     results = panels.BarPlot(title="accuracy on meta-test", metrics=list(RESULTS))
     return ws.Workspace(
         entity=entity,
@@ -97,7 +96,7 @@ def workspace(entity: str, project: str) -> "Workspace":
             ws.Section(name="Curriculum", panels=plots(CURRICULUM), is_open=True),
             ws.Section(name="Learning", panels=[*plots(LEARNING), results], is_open=True),
             ws.Section(name="Pseudo images", panels=[gallery], is_open=True),
-            ws.Section(name="Inversion", panels=plots(INVERSION)),
+            ws.Section(name="Inversion", panels=[*plots(INVERSION), every_term]),
             ws.Section(name="Pool", panels=[panels.WeavePanelSummaryTable(table_name=POOL)]),
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP),
