@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.test_grouped import network
+from plugins.prior import Contrast
 from purer_lightning.engine.batched_teachers import BatchedTeachers, batches_of, places_of
 from purer_lightning.inversion.gradient import ClassTeacher, inversion_gradient
 from purer_lightning.inversion.loss import Terms
 from purer_lightning.inversion.priors import InversionWeights
 
-PRIORS = InversionWeights(total_variation=0.3, l2=0.7, feature=0.2).priors()  # so that each is seen
+# So that each term is seen in the gradient.
+PRIORS = [*InversionWeights(total_variation=0.3, l2=0.7, feature=0.2).priors(), Contrast(0.4, least=3.0)]
 OFFSET = (1, -2)
 CLASSES, EACH = 9, 3
 

@@ -55,6 +55,8 @@ class Seen:
 class Prior(ABC):
     """A term of the inversion loss beside the cross-entropy: subclass it and name it under ``model.inversion.further``.
 
+    Tensor operations alone, no ``if`` on a value: the batched engine computes many teachers' terms by ``torch.vmap``.
+
     Args:
         weight: factor of the term in the loss, 0 or more; the term is logged before its weight.
 
