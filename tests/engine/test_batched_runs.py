@@ -83,9 +83,9 @@ def test_a_few_teachers_an_update_from_disk_are_batched_no_more_than_may_be_in_m
 def noted(call: Callable[..., Any], called: set[type]) -> Callable[..., Any]:
     """Return a method that notes whose it is, and does what it did."""
 
-    def method(self: object, *given: Any) -> Any:
+    def method(self: object, *given: Any, **named: Any) -> Any:
         called.add(type(self))
-        return call(self, *given)
+        return call(self, *given, **named)
 
     return method
 
