@@ -106,13 +106,13 @@ def rewritten(file: Path, **changed: Any) -> Path:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"format": 99}, "found format 99"),
+        ({"format": 99}, "Expected format 1 in .*, but found 99"),
         ({"class_names": ["auk", "emu"]}, "names 2 classes, but tells 4 apart"),
-        ({"class_names": None}, "do not fit"),
-        ({"meta_model": {}}, "does not describe a meta-model"),
-        ({"meta_model": "maml"}, "does not describe a meta-model"),
-        ({"temperature": "warm"}, "do not fit"),
-        ({"temperature": 0.0}, "do not fit"),
+        ({"class_names": None}, "expected 'class_names' to be a list, but found null"),
+        ({"meta_model": {}}, "description of a meta-model in .* is damaged: 'learner' is missing"),
+        ({"meta_model": "maml"}, "expected 'meta_model' to be an object, but found \"maml\""),
+        ({"temperature": "warm"}, "expected 'temperature' to be a number, but found \"warm\""),
+        ({"temperature": 0.0}, "expected 'temperature' to be above 0.0, but found 0.0"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(

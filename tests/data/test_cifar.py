@@ -12,7 +12,7 @@ from picture_folders import cifar_members, png, write_tar, write_zip
 from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.cifar import arrange_cifar_fs, cifar_fs_split, read_cifar_tar
 from purer_lightning.data.folders import read_tree
-from purer_lightning.data.metadata import read_record
+from purer_lightning.data.metadata import read_dataset
 from purer_lightning.data.preparation import prepare
 from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
@@ -90,7 +90,7 @@ def test_tar_zip_and_folders_give_the_same_files(tar: Path, tmp_path: Path) -> N
 
 def test_source_names_and_hashes_are_recorded(tar: Path, tmp_path: Path) -> None:
     folder = prepare("cifar_fs", root=str(tmp_path), source=str(tar), images_per_class=3)
-    (source,) = read_record(folder / "dataset.json").sources
+    (source,) = read_dataset(folder / "dataset.json").sources
     assert source.file == "cifar-100-python.tar.gz"
     assert source.sha256 == hashlib.sha256(tar.read_bytes()).hexdigest()
 

@@ -8,7 +8,7 @@ import pytest
 
 from picture_folders import png, write_tree, write_zip
 from purer_lightning.data.folders import seeded_split
-from purer_lightning.data.metadata import read_record, source_of
+from purer_lightning.data.metadata import read_dataset, source_of
 from purer_lightning.data.preparation import prepare
 from purer_lightning.data.splits import open_split
 from purer_lightning.errors import PurerError
@@ -119,7 +119,7 @@ def test_a_corrupt_picture_among_good_ones_is_named_skipped_and_counted(
     (tree / "class07" / "0.png").write_bytes((tree / "class07" / "0.png").read_bytes()[:50])
     (tree / "class07" / "notes.txt").write_text("no picture, and none by its name")
     folder = prepare("folder", root=str(tmp_path / "root"), source=str(tree), image_size=8)
-    record = read_record(folder / "dataset.json")
+    record = read_dataset(folder / "dataset.json")
     assert sorted(record.skipped) == ["photos: class03/1.png", "photos: class07/0.png"]
     counts = {n: c for split in record.splits.values() for n, c in zip(split.class_names, split.counts, strict=True)}
     assert counts == {name: 3 if name in ("class03", "class07") else 4 for name in CLASSES}
@@ -222,6 +222,6 @@ def test_nothing_hidden_or_left_by_macos_is_a_picture(tmp_path: Path) -> None:
     files = {f"{name}/1.png": png((k, 2 * k, 3 * k)) for k, name in enumerate("abc")}
     files |= {"__MACOSX/a/1.png": b"?", "a/._1.png": b"?", ".cache/d/1.png": b"?"}
     folder = prepare("folder", root=str(tmp_path), source=str(write_zip(tmp_path / "t.zip", files)), image_size=8)
-    record = read_record(folder / "dataset.json")
+    record = read_dataset(folder / "dataset.json")
     assert sum(sum(split.counts) for split in record.splits.values()) == 3
     assert record.skipped == []

@@ -1,12 +1,12 @@
 """An adapted meta-model: a classifier of the pictures that it was shown, for Python, and what pictures it takes."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -15,9 +15,11 @@ from purer_lightning.adaptation.loading import MetaModelRecord, record_from_plai
 from purer_lightning.compute.surroundings import usual_surroundings
 from purer_lightning.errors import PurerError
 from purer_lightning.files.contents import other_than_safetensors
+from purer_lightning.files.records import STRICT, parsed
 from purer_lightning.learners.base import Learner
 from purer_lightning.nets.functional import Weights
 
+AGAIN = "give a file that purer adapt --export model.safetensors wrote"
 BATCH = 256  # pictures at a time; a few MB at the usual sizes
 
 
@@ -120,6 +122,23 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
     return record.normalisation.apply_to_unit(unit)
 
 
+@dataclass
+class StoredClassifier:
+    """What a file that ``save`` wrote says in its metadata.
+
+    Attributes:
+        meta_model: see ``MetaModelRecord``.
+        class_names: in the order of the probabilities.
+        temperature: of the softmax.
+    """
+
+    __pydantic_config__ = STRICT
+
+    meta_model: dict[str, Any]
+    class_names: list[str]
+    temperature: Annotated[float, Field(gt=0)]
+
+
 @usual_surroundings()
 def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> AdaptedClassifier:
     """Load a classifier that ``purer adapt --export model.safetensors`` or ``AdaptedClassifier.save`` wrote.
@@ -136,21 +155,19 @@ def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> A
         raise PurerError(f"{wrong} (it is {other.what}" + (f": {other.remedy})." if other.remedy else ")."))
     try:
         with safe_open(str(path), framework="pt") as file:
-            said = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            description = (file.metadata() or {}).get(METADATA)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
     except (OSError, SafetensorError, ValueError) as error:
         raise PurerError(f"{wrong} ({error}).") from error
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise PurerError(f"{wrong} with this version (found format {said.get('format') if said else 'unknown'}).")
-    record = record_from_plain(said.get("meta_model", {}), f"'{path}'")
+    if description is None:
+        raise PurerError(f"{wrong} (it does not describe one).")
+    stored = parsed(description.encode(), StoredClassifier, FORMAT, f"'{path}'", AGAIN)
+    record, names = record_from_plain(stored.meta_model, f"'{path}'"), stored.class_names
     try:
-        names, temperature = tuple(map(str, said["class_names"])), float(said["temperature"])
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature {temperature}")
         # As the network's own weights lie in memory, which is faster on a CPU.
         fast = {n: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for n, v in tensors.items()}
         built = record.build(learner).for_way(len(names))
-        classifier = AdaptedClassifier(built, fast, record, names, temperature)
+        classifier = AdaptedClassifier(built, fast, record, tuple(names), stored.temperature)
         answer = classifier.predict(torch.zeros(1, record.channels, record.image_size, record.image_size))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PurerError(f"{wrong}: its weights do not fit what it says of them ({error}).") from error

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,28 @@ from purer_lightning.adaptation.model_card import model_card
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
 from purer_lightning.files.contents import other_than_safetensors
+from purer_lightning.files.records import STRICT, read_record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
+AGAIN = "give a folder that save_pretrained wrote"
+
+
+@dataclass
+class Pretrained:
+    """The content of config.json.
+
+    Attributes:
+        meta_model: see ``MetaModelRecord``.
+        calibration: ICFIL's settings in the run; None for the defaults.
+        provenance: what the card says of where the model comes from.
+    """
+
+    __pydantic_config__ = STRICT | {"extra": "ignore"}  # the hub's other tools may add fields of their own
+
+    meta_model: dict[str, Any]
+    calibration: dict[str, Any] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def is_pretrained(path: Path) -> bool:
@@ -68,21 +87,14 @@ def read_pretrained(folder: Path) -> Stored:
             f"{other.remedy or 'give a folder that save_pretrained wrote'}."
         )
     try:
-        said: Any = json.loads(config.read_text(encoding="utf-8"))
         tensors = load_file(weights)
     except (OSError, ValueError, SafetensorError) as error:
         raise PurerError(
-            f"Expected {CONFIG} and {WEIGHTS} of a meta-model in '{folder}', but could not read them ({error}); give "
-            "a folder that save_pretrained wrote."
+            f"Expected {WEIGHTS} of a meta-model in '{folder}', but could not read it ({error}); {AGAIN}."
         ) from error
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise PurerError(
-            f"'{config}' describes no meta-model of purer-lightning in format {FORMAT}; give a folder that "
-            "save_pretrained of this version wrote."
-        )
-    record = record_from_plain(said.get("meta_model") or {}, f"'{config}'")
-    calibration = calibration_from_plain(said.get("calibration"), f"'{config}'")
-    return Stored(record, tensors, calibration, said.get("provenance") or {})
+    stored = read_record(config, Pretrained, FORMAT, AGAIN)
+    record = record_from_plain(stored.meta_model, f"'{config}'")
+    return Stored(record, tensors, calibration_from_plain(stored.calibration, f"'{config}'"), stored.provenance)
 
 
 def fetch(name: str, revision: str | None = None) -> Path:

@@ -4,19 +4,21 @@ Nothing that is read runs code: weights are tensors, a description is plain type
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import yaml
+from pydantic import Field
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
 from purer_lightning.evaluation.icfil import CalibrationSettings
-from purer_lightning.inversion.priors import InversionWeights
+from purer_lightning.files.records import STRICT, checked
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.loading import make_learner
+from purer_lightning.nets import LARGEST
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import check_normalisation, read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER, LAST, read_checkpoint
@@ -40,11 +42,13 @@ class MetaModelRecord:
         normalisation: of its input, that of the pool it was made from.
     """
 
-    learner: str
+    __pydantic_config__ = STRICT
+
+    learner: Annotated[str, Field(min_length=1)]
     settings: dict[str, Any]
-    way: int
-    channels: int
-    image_size: int
+    way: Annotated[int, Field(ge=1, le=LARGEST)]
+    channels: Annotated[int, Field(ge=1, le=LARGEST)]
+    image_size: Annotated[int, Field(ge=1, le=LARGEST)]
     normalisation: Normalisation
 
     def build(self, own: type[Learner] | None = None, batchnorm: str | None = None) -> Learner:
@@ -59,7 +63,15 @@ class MetaModelRecord:
         """
         changed = {} if batchnorm is None else {"batchnorm": batchnorm}
         learner = make_learner(self.learner, self.settings | changed, own)
-        learner.build(self.way, self.channels, self.image_size, seed=0)
+        try:
+            learner.build(self.way, self.channels, self.image_size, seed=0)
+        except PurerError:
+            raise
+        except Exception as error:  # whatever a network's constructor makes of a file's numbers
+            raise PurerError(
+                f"No network can be made as the meta-model's description says ({type(error).__name__}: {error}); "
+                "give another."
+            ) from error
         return learner.eval()
 
     def to_plain(self) -> dict[str, Any]:
@@ -89,17 +101,13 @@ def record_from_plain(said: Mapping[str, Any], where: str) -> MetaModelRecord:
     Raises:
         PurerError: something is missing, of a wrong type, or contradictory; ``where`` names the file.
     """
-    try:
-        mean, std = (tuple(float(value) for value in said["normalisation"][name]) for name in ("mean", "std"))
-        way, channels, image_size = (int(said[name]) for name in ("way", "channels", "image_size"))
-        record = MetaModelRecord(
-            str(said["learner"]), dict(said["settings"]), way, channels, image_size, Normalisation(mean, std)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PurerError(
-            f"{where} does not describe a meta-model of purer-lightning ({type(error).__name__}: {error}); give a run "
-            "folder, a checkpoint of purer fit or a folder written by save_pretrained."
-        ) from error
+    own = [field.name for field in fields(MetaModelRecord)]  # a checkpoint says more, which a result shows
+    record = checked(
+        {name: said[name] for name in own if name in said},
+        MetaModelRecord,
+        f"The description of a meta-model in {where}",
+        "give a run folder, a checkpoint of purer fit or a folder written by save_pretrained",
+    )
     check_normalisation(record.normalisation, record.channels, where)
     return record
 
@@ -112,13 +120,9 @@ def calibration_from_plain(said: Mapping[str, Any] | None, where: str) -> Calibr
     """
     if said is None:
         return CalibrationSettings()
-    try:
-        settings = CalibrationSettings(**{**said, "priors": InversionWeights(**said.get("priors", {}))})
-        settings.check()
-    except TypeError as error:
-        raise PurerError(
-            f"The calibration in {where} has settings that this version does not know: {error}."
-        ) from error
+    remedy = "restore it, or leave the section out for the defaults"
+    settings = checked(said, CalibrationSettings, f"The calibration in {where}", remedy)
+    settings.check()
     return settings
 
 

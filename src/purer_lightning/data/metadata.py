@@ -2,16 +2,23 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files.records import STRICT, FileName, read_record
+from purer_lightning.nets import LARGEST
 from purer_lightning.nets.normalisation import Normalisation
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 RECORD_FILE = "dataset.json"
+REMEDY = "copy the folder again, or prepare the data set anew"
+
+Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 @dataclass
@@ -22,6 +29,8 @@ class SourceFile:
         file: name of the archive or folder, without its path, which differs from machine to machine.
         sha256: of an archive's bytes; of a folder, of its files' relative paths and hashes (see `source_of`).
     """
+
+    __pydantic_config__ = STRICT
 
     file: str
     sha256: str
@@ -39,11 +48,13 @@ class SplitRecord:
         bytes: size of the ``.npy`` file, header included, by which a half-copied one is told.
     """
 
-    class_ids: list[int]
+    __pydantic_config__ = STRICT
+
+    class_ids: list[Size]
     class_names: list[str]
-    counts: list[int]
-    shape: list[int]
-    bytes: int
+    counts: list[Size]
+    shape: list[Size]
+    bytes: Size
 
 
 @dataclass
@@ -61,9 +72,11 @@ class DatasetRecord:
         skipped: pictures that could not be read and were left out.
     """
 
-    name: str
-    image_size: int
-    channels: int
+    __pydantic_config__ = STRICT
+
+    name: FileName
+    image_size: Annotated[int, Field(ge=1, le=LARGEST)]
+    channels: Annotated[int, Field(ge=1, le=LARGEST)]
     normalisation: Normalisation
     sources: list[SourceFile]
     recipe: dict[str, Any]
@@ -81,29 +94,35 @@ class DatasetRecord:
         return all(file.is_file() and file.stat().st_size == self.splits[s].bytes for s, file in files.items())
 
 
-def read_record(file: Path) -> DatasetRecord:
+def read_dataset(file: Path) -> DatasetRecord:
     """Read ``dataset.json``.
 
     Raises:
-        PurerError: not JSON, another format version, or a field missing.
+        PurerError: not JSON, another format version, not of the schema, or its numbers contradict one another.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        version = content.pop("format")
-        if version != FORMAT:
-            raise PurerError(
-                f"Expected format {FORMAT} in {file}, but found {version}: prepare the data set anew with this version."
-            )
-        mean, std = content["normalisation"]["mean"], content["normalisation"]["std"]
-        content["normalisation"] = Normalisation(tuple(mean), tuple(std))
-        content["sources"] = [SourceFile(**source) for source in content["sources"]]
-        content["splits"] = {name: SplitRecord(**content["splits"][name]) for name in SPLITS}
-        return DatasetRecord(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PurerError(
-            f"Expected a data set's description in {file}, but could not read it ({type(error).__name__}: {error}): "
-            "copy the folder again or prepare the data set anew."
-        ) from error
+    record = read_record(file, DatasetRecord, FORMAT, REMEDY)
+    if wrong := _contradiction(record):
+        raise PurerError(f"'{file}' is damaged: {wrong}; {REMEDY}.")
+    return replace(record, splits={name: record.splits[name] for name in SPLITS})
+
+
+def _contradiction(record: DatasetRecord) -> str:
+    """Return what two fields of a record disagree about; an empty text where they agree."""
+    if set(record.splits) != set(SPLITS):
+        return f"expected the splits {', '.join(SPLITS)}, but found {', '.join(record.splits) or 'none'}"
+    if not len(record.normalisation.mean) == len(record.normalisation.std) == record.channels:
+        return f"expected {record.channels} means and deviations, one for each channel"
+    if min(record.normalisation.std) <= 0:
+        return f"expected deviations above 0, but found {list(record.normalisation.std)}"
+    for name, split in record.splits.items():
+        if not len(split.class_ids) == len(split.class_names) == len(split.counts):
+            return f"split '{name}' has not as many ids, names and counts of classes"
+        if len(set(split.class_ids)) < len(split.class_ids) or len(set(split.class_names)) < len(split.class_names):
+            return f"split '{name}' has a class twice"
+        shape = [sum(split.counts), record.channels, record.image_size, record.image_size]
+        if split.shape != shape:
+            return f"expected split '{name}' to have shape {shape}, but found {split.shape}"
+    return ""
 
 
 def source_of(path: Path) -> SourceFile:

@@ -13,7 +13,7 @@ from purer_lightning.data.archives import open_pictures
 from purer_lightning.data.cifar import arrange_cifar_fs, read_cifar_tar
 from purer_lightning.data.folders import arrange, read_split_file, read_tree, seeded_split
 from purer_lightning.data.glyphs import font_sources, glyph_pictures
-from purer_lightning.data.metadata import RECORD_FILE, DatasetRecord, SourceFile, read_record, source_of
+from purer_lightning.data.metadata import RECORD_FILE, DatasetRecord, SourceFile, read_dataset, source_of
 from purer_lightning.data.omniglot import read_omniglot
 from purer_lightning.data.pictures import Splits
 from purer_lightning.data.writing import DatasetWriter
@@ -132,7 +132,7 @@ def _checked_name(name: str) -> str:
 def _is_done(folder: Path, sources: list[SourceFile], recipe: dict[str, Any]) -> bool:
     """Tell whether the folder holds, whole, what these sources and settings would make."""
     try:
-        record = read_record(folder / RECORD_FILE)
+        record = read_dataset(folder / RECORD_FILE)
     except PurerError:
         return False
     return record.sources == sources and record.recipe == recipe and record.is_whole(folder)

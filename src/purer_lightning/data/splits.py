@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, read_record
+from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, read_dataset
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.nets.normalisation import Normalisation
 
@@ -109,7 +109,7 @@ def open_split(root: str | Path, dataset: str, split: str) -> ImageSplit:
             f"{known}.{nearest(dataset, there)} "
             f"Prepare it with `purer data prepare {command} --root {shlex.quote(str(root))}`."
         )
-    return ImageSplit(root, read_record(file), split)
+    return ImageSplit(root, read_dataset(file), split)
 
 
 def _map(file: Path, shape: tuple[int, ...], size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files.records import STRICT
 from purer_lightning.inversion.loss import inversion_loss
 from purer_lightning.inversion.priors import InversionWeights
 from purer_lightning.learners.base import Learner
@@ -38,6 +39,8 @@ class CalibrationSettings:
         priors: weights of PURER's priors. Further ones are none here: a saved meta-model keeps these settings, and
             a file must not name code that is run.
     """
+
+    __pydantic_config__ = STRICT
 
     enabled: bool = True
     temperature: float = 0.5

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
+from purer_lightning.files.records import STRICT
 from purer_lightning.nets.statistics import Statistics
 
 RESERVED = ("total", "class")  # terms of the loss that are no priors
@@ -117,6 +118,8 @@ class InversionWeights:
         l2: 1e-5 in the released code of PURER.
         feature: 0.01 in the released code of PURER.
     """
+
+    __pydantic_config__ = STRICT
 
     total_variation: float = 1e-4
     l2: float = 1e-5

@@ -1,9 +1,10 @@
 """Learners by name. A file names a learner; it never names code to import."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.files.records import checked
 from purer_lightning.learners.base import Learner
 from purer_lightning.learners.features import FeatureClassifier
 from purer_lightning.learners.learn2learn_maml import Learn2LearnMaml
@@ -65,6 +66,10 @@ def make_learner(name: str, settings: Mapping[str, Any], own: type[Learner] | No
             f"what to import; name your class by --learner package.module.{name} (in Python: learner={name}) if you "
             f"trust it.{nearest(name, LEARNERS)}"
         )
+    hints = get_type_hints(learner.__init__)
+    for key, value in settings.items():
+        if key in hints:
+            checked(value, hints[key], f"The setting '{key}' of the learner {name}", "give another meta-model")
     try:
         return learner(**settings)
     except TypeError as error:

@@ -1,14 +1,17 @@
 """Networks by name. A pool on disk names an architecture; it never names code to import."""
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Protocol
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError, nearest
+from purer_lightning.files.records import STRICT, checked
 from purer_lightning.nets.conv4 import Conv4
 from purer_lightning.nets.resnet import resnet10, resnet18
 
+LARGEST = 10**6  # of any size in a description; more is a damaged file
 ARCHITECTURES = {"conv4": Conv4, "resnet10": resnet10, "resnet18": resnet18}
 
 
@@ -34,11 +37,13 @@ class NetworkSpec:
         arguments: further arguments of the architecture, for example ``{"width": 64}`` for conv4.
     """
 
+    __pydantic_config__ = STRICT
+
     architecture: str = "conv4"
-    classes: int = 5
-    channels: int = 3
-    image_size: int = 32
-    arguments: dict[str, int] = field(default_factory=dict)
+    classes: Annotated[int, Field(ge=1, le=LARGEST)] = 5
+    channels: Annotated[int, Field(ge=1, le=LARGEST)] = 3
+    image_size: Annotated[int, Field(ge=1, le=LARGEST)] = 32
+    arguments: dict[str, Annotated[int, Field(ge=-LARGEST, le=LARGEST)]] = field(default_factory=dict)
 
     def build(self, *, running_statistics: bool) -> nn.Module:
         """Make the network with fresh weights drawn from torch's global generator.
@@ -54,6 +59,7 @@ class NetworkSpec:
                 f"Expected an architecture among {sorted(ARCHITECTURES)}, but got '{self.architecture}'."
                 f"{nearest(self.architecture, ARCHITECTURES)}"
             )
+        checked(asdict(self), NetworkSpec, f"The description of a network '{self.architecture}'", "correct it")
         try:
             return ARCHITECTURES[self.architecture](
                 classes=self.classes,
@@ -63,4 +69,6 @@ class NetworkSpec:
                 **self.arguments,
             )
         except TypeError as error:
-            raise PurerError(f"The arguments {self.arguments} do not fit {self.architecture}: {error}.") from error
+            raise PurerError(
+                f"The arguments {self.arguments} do not fit {self.architecture}: {str(error).splitlines()[0]}."
+            ) from error

@@ -5,15 +5,21 @@ import math
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
 
 from purer_lightning.errors import PurerError
 from purer_lightning.files import replacing
-from purer_lightning.nets import NetworkSpec
+from purer_lightning.files.records import STRICT, FileName, read_record
+from purer_lightning.nets import LARGEST, NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 
 FORMAT = 1
 MANIFEST = "pool.json"
+REMEDY = (
+    "restore it, or delete it and run the command that made the pool again: teachers whose records are intact are kept"
+)
 
 
 @dataclass
@@ -31,14 +37,16 @@ class TeacherRecord:
         held_out_accuracy: fraction 0 to 1 on images of its classes kept out of training; None when nobody measured it.
     """
 
+    __pydantic_config__ = STRICT
+
     name: str
-    file: str
+    file: FileName
     sha256: str
     network: NetworkSpec
     dataset: str
-    class_ids: list[int]
+    class_ids: list[Annotated[int, Field(ge=0, lt=2**63)]]
     class_names: list[str]
-    held_out_accuracy: float | None
+    held_out_accuracy: Annotated[float, Field(ge=0, le=1)] | None
 
 
 @dataclass
@@ -52,10 +60,15 @@ class PoolManifest:
         teachers: in the order of the file, which means nothing.
     """
 
-    image_size: int
-    channels: int
+    __pydantic_config__ = STRICT
+
+    image_size: Annotated[int, Field(ge=1, le=LARGEST)]
+    channels: Annotated[int, Field(ge=1, le=LARGEST)]
     normalisation: Normalisation
     teachers: list[TeacherRecord]
+
+
+Manifest = TypeVar("Manifest", bound=PoolManifest)
 
 
 def read_manifest(folder: str | Path) -> PoolManifest:
@@ -72,7 +85,7 @@ def read_manifest(folder: str | Path) -> PoolManifest:
             f"`purer pretrain --config cifar_fs_pool.yaml --pool {shlex.quote(str(folder))}`, or add your own "
             "classifiers with `purer pool add`."
         )
-    return decode(path.read_text(encoding="utf-8", errors="replace"), path)
+    return checked_manifest(read_record(path, PoolManifest, FORMAT, REMEDY), path)
 
 
 def write_manifest(folder: str | Path, manifest: PoolManifest) -> None:
@@ -92,33 +105,8 @@ def encode(manifest: PoolManifest) -> dict[str, Any]:
     }
 
 
-def decode(text: str, path: Path) -> PoolManifest:
-    """Return the manifest that ``text``, the content of ``path``, stands for.
-
-    Raises:
-        PurerError: it is no JSON, of another format version, or something is missing, of a wrong type or contradictory.
-    """
-    try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise PurerError(
-                f"'{path}' is of format {content['format']}, but this version reads format {FORMAT}. "
-                "Make the pool again, or use the version of purer-lightning that wrote it."
-            )
-        normalisation = Normalisation(
-            tuple(map(float, content["normalisation"]["mean"])), tuple(map(float, content["normalisation"]["std"]))
-        )
-        manifest = PoolManifest(
-            int(content["image_size"]),
-            int(content["channels"]),
-            normalisation,
-            [_record(t) for t in content["teachers"]],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise PurerError(
-            f"'{path}' is damaged ({type(error).__name__}: {error}). Restore it, or delete it and run the command that "
-            "made the pool again: teachers whose records are intact are kept."
-        ) from error
+def checked_manifest(manifest: Manifest, path: Path) -> Manifest:
+    """Return a manifest whose numbers of means and deviations are those of its channels; else raise PurerError."""
     check_normalisation(manifest.normalisation, manifest.channels, f"'{path}'")
     return manifest
 
@@ -130,17 +118,3 @@ def check_normalisation(normalisation: Normalisation, channels: int, where: str)
         raise PurerError(f"Expected {channels} means and deviations in {where}, but got {len(mean)} and {len(std)}.")
     if not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         raise PurerError(f"Expected finite means and positive deviations in {where}, but got {mean} and {std}.")
-
-
-def _record(entry: dict[str, Any]) -> TeacherRecord:
-    network = NetworkSpec(**entry["network"])
-    record = TeacherRecord(**{**entry, "network": network})
-    texts = [record.name, record.file, record.sha256, record.dataset, network.architecture, *record.class_names]
-    whole = [network.classes, network.channels, network.image_size, *record.class_ids, *network.arguments.values()]
-    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in whole):
-        raise TypeError(f"teacher {record.name!r} has a value of a wrong type")
-    if record.held_out_accuracy is not None:
-        record.held_out_accuracy = float(record.held_out_accuracy)
-    if Path(record.file).name != record.file:
-        raise ValueError(f"file {record.file!r} lies outside the pool's folder")
-    return record

@@ -12,19 +12,23 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
 from purer_lightning.files import locked, replacing
+from purer_lightning.files.records import read_record
 from purer_lightning.pool.manifest import (
+    FORMAT,
     MANIFEST,
+    REMEDY,
     PoolManifest,
     TeacherRecord,
-    decode,
+    checked_manifest,
     encode,
     read_manifest,
     write_manifest,
@@ -33,16 +37,15 @@ from purer_lightning.pool.manifest import (
 WAIT_SECONDS = 60.0  # for a process that stores a teacher, which takes a second or two
 
 
-class StoredTeacher(NamedTuple):
-    """A record file's content.
+@dataclass
+class StoredTeacher(PoolManifest):
+    """A record file's content: a pool of one teacher alone.
 
     Attributes:
-        manifest: a pool of this teacher alone.
         settings: how it was made, as plain JSON types; empty for a user's own classifier.
     """
 
-    manifest: PoolManifest
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def store_teacher(folder: Path, alone: PoolManifest, weights: dict[str, Tensor], settings: dict[str, Any]) -> None:
@@ -121,11 +124,11 @@ def check_same_images(pool: PoolManifest, other: PoolManifest, where: str) -> No
 
 def _merged(folder: Path, records: list[StoredTeacher]) -> PoolManifest:
     pool = read_manifest(folder) if (folder / MANIFEST).is_file() else None
-    first = pool or records[0].manifest
+    first = pool or records[0]
     teachers = {record.name: record for record in (pool.teachers if pool else [])}
     for stored in records:
-        (record,) = stored.manifest.teachers
-        check_same_images(first, stored.manifest, f"teacher '{record.name}' ({record.file})")
+        (record,) = stored.teachers
+        check_same_images(first, stored, f"teacher '{record.name}' ({record.file})")
         teachers[record.name] = record
     # Shorter names first, so that teacher_100 follows teacher_99.
     in_order = sorted(teachers.values(), key=lambda record: (len(record.name), record.name))
@@ -138,8 +141,12 @@ def _records(folder: Path) -> list[StoredTeacher]:
 
 
 def _read(path: Path) -> StoredTeacher:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return StoredTeacher(decode(text, path), json.loads(text).get("settings", {}))
+    stored = checked_manifest(read_record(path, StoredTeacher, FORMAT, REMEDY), path)
+    if len(stored.teachers) != 1:
+        raise PurerError(
+            f"Expected '{path}' to describe one teacher, but it describes {len(stored.teachers)}; {REMEDY}."
+        )
+    return stored
 
 
 def _record_path(folder: Path, record: TeacherRecord) -> Path:

@@ -137,7 +137,7 @@ def _is_there(job: Job, split: ImageSplit) -> bool:
     if stored is None:
         return False
     try:
-        checked_teacher(job.course.pool, stored.manifest, stored.manifest.teachers[0])
+        checked_teacher(job.course.pool, stored, stored.teachers[0])
     except PurerError as error:
         print(f"{error} It is made again now.", flush=True)
         return False
