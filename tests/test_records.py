@@ -1,4 +1,4 @@
-"""Records of ours with anything at all in any place: each is read, or refused in one sentence. Nothing else is raised."""
+"""Records of ours with anything in any place: each is read, or refused in one sentence. Nothing else is raised."""
 
 import copy
 import json

@@ -149,13 +149,13 @@ def test_an_evaluation_ends_at_once_on_sigterm_and_goes_on_after_sigusr1(
     words = [command, *words[1 : words.index("--last_checkpoint.every_minutes")], "--run", str(tmp_path)]
     words += ["--data.test_episodes", "4", "--evaluation.calibration.enabled", "false"]
     log = tmp_path / "log"
-    process = start(words, log, signal_after, signal.SIGTERM, "score", 2)
+    process = start(words, log, signal_after, signal.SIGTERM, "_check_number", 2)
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
     sentence = f"Stopped by SIGTERM; nothing is kept of a part of {command}, so the same command begins it anew."
     assert log.read_text().splitlines()[-1] == f"purer: {sentence}"
     assert not (tmp_path / command / "results.json").exists()
-    process = start(words, log, signal_after, signal.SIGUSR1, "score", 2)
+    process = start(words, log, signal_after, signal.SIGUSR1, "_check_number", 2)
     process.join()
     assert process.exitcode == 0, log.read_text()
     assert "purer: SIGUSR1: there is nothing to save, so this goes on." in log.read_text()

@@ -42,7 +42,7 @@ class NetworkSpec:
     architecture: str = "conv4"
     classes: Annotated[int, Field(ge=1, le=LARGEST)] = 5
     channels: Annotated[int, Field(ge=1, le=LARGEST)] = 3
-    image_size: Annotated[int, Field(ge=1, le=LARGEST)] = 32
+    image_size: Annotated[int, Field(ge=0, le=LARGEST)] = 32  # each network has a least size of its own
     arguments: dict[str, Annotated[int, Field(ge=-LARGEST, le=LARGEST)]] = field(default_factory=dict)
 
     def build(self, *, running_statistics: bool) -> nn.Module:
