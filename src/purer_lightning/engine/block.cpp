@@ -155,3 +155,4 @@ extern "C" void block_float32(const purer::Arguments<float>* a) { purer::block(*
 extern "C" void block_float64(const purer::Arguments<double>* a) { purer::block(*a); }
 extern "C" void block_gradient_float32(const purer::Arguments<float>* a) { purer::block_gradient(*a); }
 extern "C" void block_gradient_float64(const purer::Arguments<double>* a) { purer::block_gradient(*a); }
+extern "C" int64_t arguments_size() { return sizeof(purer::Arguments<float>); }

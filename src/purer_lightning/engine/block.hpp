@@ -19,7 +19,8 @@ namespace purer {
 constexpr uint8_t PASSED_NOTHING = 4;
 constexpr int64_t RUN = 64;  // pixels that are summed in the tensors' own precision before they enter a double
 
-// What the kernels are called with; null is what there is none of, or nobody wants. engine/block_kernels.py has the same.
+// What the kernels are called with; null is what there is none of, or nobody wants. engine/block_kernels.py reads its
+// fields from here.
 template <typename Real>
 struct Arguments {
   int64_t images, height, width, channels, filters;

@@ -4,38 +4,59 @@ Images and activations (N, C, H, W) lie with the channels last, and so do those 
 """
 
 import ctypes
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from purer_lightning.engine.compilation import library
 from purer_lightning.engine.kernels import SUFFIXES
+from purer_lightning.errors import PurerError
 
 FEW = 4  # channels whose convolution costs less than reading back what it gave
 LARGE = 2**20  # bytes that no cache near a core holds
 LINE = 64  # bytes of a cache line, and at most of a vector
 
-# In the order of block.hpp.
-_SIZES = ("images", "height", "width", "channels", "filters")
-_TENSORS = (
-    *("x", "weight", "bias", "scale", "shift", "given_mean", "given_variance", "mean", "variance"),
-    *("convolved", "chosen", "values", "place"),
-    *("to_values", "to_mean", "to_variance", "to_x", "to_weight", "to_bias", "to_scale", "to_shift"),
-    *("along_x", "along_weight", "along_bias", "along_scale", "along_shift"),
-    *("again_values", "again_mean", "again_variance"),
-)
+TYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double, "Strides": ctypes.c_int64 * 4}  # others are pointers
+
+
+def declared_fields(header: str) -> list[tuple[str, Any]]:
+    """Return name and type of each field of ``struct Arguments``, whose only declaration is in block.hpp.
+
+    Args:
+        header: the text of block.hpp; the fields end at the struct's first empty line.
+    """
+    body = header.partition("struct Arguments {")[2].partition("\n\n")[0]
+    fields = []
+    for declaration in re.sub("//.*", "", body).split(";")[:-1]:
+        kind, names = re.fullmatch(r"\s*(?:const )?(\w+)(.*)", declaration, re.S).groups()  # type: ignore[union-attr]
+        fields += [(name, TYPES.get(kind, ctypes.c_void_p)) for name in re.findall(r"\w+", names)]
+    return fields
 
 
 class _Arguments(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in _SIZES),
-        ("strides", ctypes.c_int64 * 4),
-        ("threads", ctypes.c_int64),
-        ("eps", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in _TENSORS),
-    )
+    _fields_ = declared_fields((Path(__file__).parent / "block.hpp").read_text(encoding="utf-8"))
+
+
+@cache
+def functions() -> ctypes.CDLL:
+    """Return the compiled kernels, once it is sure that they take what is passed to them.
+
+    Raises:
+        PurerError: their structure of arguments has another size.
+    """
+    compiled = library().functions
+    assert compiled is not None  # ``applies`` has been asked
+    if (size := compiled.arguments_size()) != ctypes.sizeof(_Arguments):
+        raise PurerError(
+            f"Expected the compiled kernels to take arguments of {ctypes.sizeof(_Arguments)} bytes, but they take "
+            f"{size}; remove purer-lightning's folder from the user's cache, or set engine.choice to plain."
+        )
+    return compiled
 
 
 Flowing = tuple[Tensor, Tensor | None, Tensor | None]
@@ -217,8 +238,17 @@ def _call(name: str, given: Given, others: dict[str, Tensor | None]) -> None:
     images, channels, height, width = given.x.shape
     strides = (ctypes.c_int64 * 4)(*given.weight.stride())
     threads = torch.get_num_threads()
-    arguments = _Arguments(images, height, width, channels, given.weight.shape[0], strides, threads, given.eps)
+    arguments = _Arguments(
+        images=images,
+        height=height,
+        width=width,
+        channels=channels,
+        filters=given.weight.shape[0],
+        strides=strides,
+        threads=threads,
+        eps=given.eps,
+    )
     for tensor_name, tensor in (given.tensors() | others).items():
         if tensor is not None:
             setattr(arguments, tensor_name, tensor.data_ptr())
-    getattr(library().functions, f"{name}_{SUFFIXES[given.x.dtype]}")(ctypes.byref(arguments))
+    getattr(functions(), f"{name}_{SUFFIXES[given.x.dtype]}")(ctypes.byref(arguments))
