@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?= ../shared/data/cifar100.zip
+SIDE_BY_SIDE := --numprocesses auto --dist loadgroup # a worker a core
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench growth real tables learn2learn slurm test-slurm wheel
+.PHONY: help demo test test-slow test-all check docs bench growth real tables learn2learn slurm test-slurm wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -12,8 +13,13 @@ help: ## list the targets
 demo: .venv/.installed ## install what is needed into .venv, then run the main job on embedded data (no download of data)
 	$(BIN)/purer demo
 
-test: .venv/.installed ## install what is needed into .venv, then run the tests
-	$(BIN)/python -m pytest
+test: .venv/.installed ## install what is needed into .venv, then run the tests, but for those that take long
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+
+test-slow: .venv/.installed ## the tests that take long: the demo, runs that are killed at any moment, Slurm
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow
+
+test-all: test test-slow ## all tests
 
 check: .venv/.installed ## formatting, lint and strict types
 	$(BIN)/ruff format --check .

@@ -16,6 +16,13 @@ from purer_lightning.cli import main
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, which share fixtures, in one worker, and so all tests under Slurm: it runs once."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("slurm" if folder == "slurm" else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread() -> None:
     """Keep torch to one thread: the suite's tensors are too small to share out, and sums stay in one order."""

@@ -110,7 +110,7 @@ def checkpoint_record(folder: Path) -> Kind:
     def write(text: str) -> None:
         try:
             torch.save(checkpoint | {"meta_model": json.loads(text)}, file)
-        except ValueError:  # broken JSON is no value that a checkpoint could hold
+        except (ValueError, RecursionError):  # broken JSON is no value that a checkpoint could hold
             torch.save(checkpoint | {"meta_model": text}, file)
 
     return Kind(checkpoint["meta_model"], write, lambda: load(run))

@@ -35,7 +35,7 @@ def test_fields_are_read_from_the_header() -> None:
 
 def test_kernels_of_another_structure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Longer(block_kernels._Arguments):
-        _fields_ = [("one_more", ctypes.c_int64)]
+        _fields_ = [("one_more", ctypes.c_int64)]  # noqa: RUF012 - as ctypes wants it
 
     block_kernels.functions.cache_clear()
     monkeypatch.setattr(block_kernels, "_Arguments", Longer)
