@@ -124,7 +124,7 @@ def normalise(images: Tensor, record: MetaModelRecord) -> Tensor:
 
 @dataclass
 class StoredClassifier:
-    """What a file that ``save`` wrote says in its metadata.
+    """The metadata of a file that ``save`` wrote.
 
     Attributes:
         meta_model: see ``MetaModelRecord``.
@@ -164,7 +164,7 @@ def load_adapted(path: str | Path, *, learner: type[Learner] | None = None) -> A
     stored = parsed(description.encode(), StoredClassifier, FORMAT, f"'{path}'", AGAIN)
     record, names = record_from_plain(stored.meta_model, f"'{path}'"), stored.class_names
     try:
-        # As the network's own weights lie in memory, which is faster on a CPU.
+        # In the memory format of the network's own weights, which is faster on a CPU.
         fast = {n: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for n, v in tensors.items()}
         built = record.build(learner).for_way(len(names))
         classifier = AdaptedClassifier(built, fast, record, tuple(names), stored.temperature)

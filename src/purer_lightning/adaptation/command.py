@@ -146,7 +146,7 @@ def label(
 
 
 def report_skipped(skipped: Sequence[str], what: str, log: Console) -> None:
-    """Name pictures that were left out, and say how many."""
+    """Count the pictures that were left out, and name the first."""
     for path in skipped[:NAMED]:
         log.print(f"Skipped, for it cannot be read: {path}", markup=False, highlight=False)
     if skipped:

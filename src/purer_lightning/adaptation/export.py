@@ -83,7 +83,7 @@ def check_exports(files: list[Path]) -> None:
 
 
 def check_exportable(learner: Learner, files: list[Path]) -> None:
-    """Raise PurerError where a file is to be ONNX and the learner's classifiers are no functions of one picture."""
+    """Raise PurerError for an ONNX file of a learner whose classifiers are not functions of one picture."""
     if learner.batchnorm == "transductive" and any(file.suffix == ".onnx" for file in files):
         raise PurerError(
             "A transductive classifier's answers depend on what else is asked, so it is no function of a picture to be "
@@ -108,7 +108,7 @@ def export(classifier: Classifier, file: Path) -> None:
 
 
 def export_onnx(classifier: Classifier, file: Path) -> None:
-    """Write an adapted classifier as ONNX, once onnxruntime has said the same as torch.
+    """Write an adapted classifier as ONNX after checking that onnxruntime agrees with torch.
 
     Input ``images``: float32 (batch, C, H, W), RGB or grey, from 0 to 1, of the meta-model's size, nothing normalised.
     Output ``probabilities``: float32 (batch, classes). The metadata ``class_names`` is their order, a JSON list.
@@ -119,7 +119,7 @@ def export_onnx(classifier: Classifier, file: Path) -> None:
 
     Raises:
         PurerError: onnx, onnxscript or onnxruntime is missing, the classifier is transductive, the file cannot be
-            written, or onnxruntime says something else.
+            written, or onnxruntime disagrees.
     """
     check_onnx_packages()
     check_exportable(classifier.learner, [file])
@@ -135,7 +135,7 @@ def export_onnx(classifier: Classifier, file: Path) -> None:
                 dynamo=True,
                 verbose=False,
             )
-    except RuntimeError as error:  # a learner of the user's own may do what ONNX cannot say
+    except RuntimeError as error:  # a user's own learner may do what ONNX cannot express
         name = type(classifier.learner).__name__
         raise PurerError(f"A classifier of the learner {name} cannot be written as ONNX: {error}") from error
     channels, size = classifier.record.channels, classifier.record.image_size
@@ -162,7 +162,7 @@ def any_images(classifier: Classifier, count: int) -> Tensor:
 
 
 def check_agreement(classifier: Classifier, file: Path) -> None:
-    """Raise PurerError unless onnxruntime says of one and of several images what the classifier does."""
+    """Raise PurerError unless onnxruntime agrees with the classifier on one image and on several."""
     session = import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         images = any_images(classifier, count)
@@ -177,7 +177,7 @@ def check_agreement(classifier: Classifier, file: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on absent torchvision, and on its own use of what is deprecated, to itself."""
+    """Silence the exporter's remarks on absent torchvision and on its own use of deprecated functions."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

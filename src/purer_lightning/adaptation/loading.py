@@ -1,4 +1,4 @@
-"""Meta-models on disk: what has to be said of one so that it can be made again, and reading it from a run.
+"""Meta-models on disk: the description from which one can be made again, and reading it from a run.
 
 Nothing that is read runs code: weights are tensors, a description is plain types, and a learner is a name.
 """

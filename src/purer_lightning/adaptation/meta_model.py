@@ -35,7 +35,7 @@ class MetaModel:
         stored: as it was read.
         where: what it was read from, for messages.
         batchnorm: whose statistics normalise the pictures. None takes the training's mode, but "support" in place of
-            "transductive": an answer shall not depend on what else is asked.
+            "transductive": an answer must not depend on what else is asked.
         own: the learner's class, where it is none of this package.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What a classifier says of pictures: rows of a CSV file, and the summary on the screen."""
+"""A classifier's predictions: rows of a CSV file, and the summary on the screen."""
 
 import csv
 from collections import Counter
@@ -20,7 +20,7 @@ COLUMNS = ("picture", "label", "probability", "folder")
 
 
 class Prediction(NamedTuple):
-    """What is said of one picture.
+    """The prediction for one picture.
 
     Attributes:
         picture: the picture.

@@ -1,4 +1,4 @@
-"""What makes the softmax's numbers probabilities: one temperature, found on support pictures that were held out.
+"""Turns the softmax into probabilities: one temperature, fitted on held-out support pictures.
 
 A nearest centroid's cosines lie between -1 and 1, and their softmax is almost even however sure the answer; a diverging
 inner loop errs the other way. Dividing the logits by one number changes no label and mends both (Guo et al. 2017).

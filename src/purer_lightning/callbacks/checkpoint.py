@@ -1,4 +1,4 @@
-"""LastCheckpoint: what a run goes on from, as though nothing had happened."""
+"""LastCheckpoint: saves everything that is needed to resume a run exactly."""
 
 import math
 import os
@@ -34,7 +34,7 @@ from purer_lightning.running.tracking import WandbRun
 class LastCheckpoint(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` in the run folder after each epoch, and keeps the one before as before_last.ckpt.
 
-    A run that is killed and goes on from there ends with the same bits, since all that is drawn comes from the number
+    A run that is killed and resumed from there ends with the same bits, since all that is drawn comes from the number
     of the update and all that has a history is in the checkpoint. What it had logged after the checkpoint is dropped.
 
     SIGUSR1, SIGTERM and Ctrl-C are obeyed at the end of an update, of a step of the initial inversion, and of a batch
@@ -54,7 +54,7 @@ class LastCheckpoint(Checkpoint):
         self.settings: dict[str, Any] = {}
         self._saved_at = 0.0
         self._stop = StopRequest()
-        self._validation_due = False  # that of the last update is to be made, from its beginning on
+        self._validation_due = False  # the validation after the last update has yet to be made, from its beginning
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen to the signals before training begins, too, but for Ctrl-C: there is nothing to be saved yet."""
@@ -65,7 +65,7 @@ class LastCheckpoint(Checkpoint):
             obey_in_evaluation(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back that Lightning has come to handle."""
+        """Reinstall our signal handlers, which Lightning has replaced."""
         del pl_module
         obey_in_evaluation(trainer)
 
@@ -93,12 +93,12 @@ class LastCheckpoint(Checkpoint):
                 logger.cut(trainer.global_step, due=ACCURACY if self._validation_due else None)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the run's settings, so that a run that goes on with others can say so, and what comes first then."""
+        """Store the settings, so that a resumed run can report changes, and whether a validation is pending."""
         del trainer, pl_module
         checkpoint[SETTINGS], checkpoint[VALIDATION_DUE] = self.settings, self._validation_due
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let Lightning's loops begin where the number of updates says, and the best checkpoint be where it is now."""
+        """Start Lightning's loops at the right update, and point at the best checkpoint's present place."""
         del pl_module
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning types it as absent
         self._validation_due = checkpoint.get(VALIDATION_DUE, False)
@@ -116,7 +116,7 @@ class LastCheckpoint(Checkpoint):
             self.save_if_due(trainer, f"update {trainer.global_step}")
 
     def save_if_due(self, trainer: Trainer, done: str, *, due: bool = False) -> None:
-        """Save if it is time or if a rank was told to stop, and stop then if there is more to do; each rank has to ask.
+        """Save if it is time or if a rank received a signal, which stops an unfinished run; every rank must call this.
 
         Args:
             trainer: of the run.
@@ -124,7 +124,7 @@ class LastCheckpoint(Checkpoint):
             due: save, whatever the time.
 
         Raises:
-            Interrupted: it was told to stop, and is saved.
+            Interrupted: a signal asked the run to stop, and it is saved.
         """
         is_time = due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
         wanted = largest_of_ranks(trainer, self._stop.number or int(is_time))  # SIGUSR1 and the like are above 1
@@ -136,7 +136,7 @@ class LastCheckpoint(Checkpoint):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Stop within a validation of a fit if a rank was told to stop."""
+        """Stop within a fit's validation if a rank received a signal."""
         del pl_module, outputs, batch
         if trainer.state.fn != TrainerFn.FITTING or is_over(trainer) or batch_idx >= batches_of_all(trainer):
             return
@@ -145,17 +145,17 @@ class LastCheckpoint(Checkpoint):
             self.save_if_due(trainer, f"update {trainer.global_step} and before its validation")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that it is made."""
+        """Mark the validation as done."""
         del trainer, pl_module
         self._validation_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save; the best checkpoint's callback comes before this one, so what it has found out is saved, too."""
+        """Save. The best checkpoint's callback runs before this one, so its state is saved, too."""
         del pl_module
         self.save_if_due(trainer, f"update {trainer.global_step}", due=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let W&B tell a run that goes on later from one that has failed."""
+        """Mark the W&B run as preempted rather than failed."""
         del pl_module
         for logger in trainer.loggers:
             if isinstance(logger, WandbRun) and isinstance(exception, Interrupted):
@@ -230,7 +230,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def keep_as(path: Path, kept: Path) -> None:
-    """Let a file be found under a second name, in the place of what has that name, without a moment of neither."""
+    """Give a file a second name, replacing whatever has that name, with no moment at which the name is missing."""
     with replacing(kept) as temporary:
         try:
             temporary.hardlink_to(path)

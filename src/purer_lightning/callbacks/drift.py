@@ -14,7 +14,7 @@ class DriftCallback(Callback):
     """Compares the ranks' meta-models and image banks, which ought to be equal to the bit; nothing is done on one rank.
 
     Every rank computes each step of Adam by itself, from the same gradients. So their copies are equal as long as
-    their processors round alike. Compared are two numbers each: what it costs is to read the weights and images once.
+    their processors round alike. Two numbers of each rank are compared; the cost is one read of weights and images.
 
     Args:
         every: compare when training begins or goes on (ranks may read different files), and before each so many

@@ -1,4 +1,4 @@
-"""ProgressCallback: what matters while a run goes on, in a terminal and in a log."""
+"""ProgressCallback: shows what matters during a run, in a terminal and in a log."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -50,7 +50,7 @@ class ProgressCallback(ProgressBar):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Say that a validation is going on; it can take as long as the updates before it."""
+        """Show that a validation is running; it can take as long as the updates before it."""
         del outputs
         job = self._job
         if job is not None and trainer.state.fn == TrainerFn.FITTING:
@@ -147,7 +147,7 @@ def episodes_of(loader: Any, batches: int) -> int:
 
 
 def with_progress(given: Callback | list[Callback] | None, *, wanted: bool) -> list[Callback]:
-    """Return the callbacks that a user has given, and ours unless progress is unwanted or told by one of these."""
+    """Return the user's callbacks plus our progress bar, unless it is disabled or already among them."""
     callbacks = given if isinstance(given, list) else [given] if given else []
     told = any(isinstance(callback, ProgressBar) for callback in callbacks)
     return callbacks if told or not wanted else [*callbacks, ProgressCallback()]

@@ -32,8 +32,8 @@ class SynthesisCallback(Callback):
             whose images start as noise and sharpen while the meta-model already learns from them. A run may be
             stopped and saved between two of them.
         source: where the images come from. "pool": inverted from the pool's teachers, pixel by pixel. "real": the real
-            images that the teachers were trained on, the ceiling that no data-free method can pass. It says so loudly,
-            and wants no data steps. Other names are those of installed packages.
+            images that the teachers were trained on, the ceiling that no data-free method can pass. The run prints
+            a warning, and data steps must be switched off. Other names are those of installed packages.
         on_disk: keep the bank and Adam's moments of it in memory-mapped files in the run folder, one set a rank, for
             pools of so many classes that they do not fit into memory (docs/scaling.md). On CPUs alone.
         method: a synthesis of your own by its class path, in the place of ``source``: docs/extend.md.

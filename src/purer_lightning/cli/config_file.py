@@ -13,7 +13,7 @@ from purer_lightning.running.names import CONFIG
 class ConfigFile(SaveConfigCallback):
     """Writes the settings that were asked for, not those that follow from them.
 
-    So a run that goes on from its own config.yaml with another ``max_steps``, or in another folder, gets all that
+    So a run that is resumed from its own config.yaml with another ``max_steps``, or in another folder, gets all that
     follows from these anew.
 
     Args:

@@ -17,7 +17,7 @@ def find_config(name: str) -> str:
     """Return the path of a configuration.
 
     Raises:
-        PurerError: there is none of that name; the sentence has the nearest, or else all names there are.
+        PurerError: there is none of that name; the sentence lists the nearest name, or else all names.
     """
     bundled = bundled_configs()
     for path in (Path(name), Path("experiments") / name, bundled.get(name, Path(name))):

@@ -1,4 +1,4 @@
-"""``purer doctor``: what this machine has for the main job, and what is wrong with it. No server is asked."""
+"""``purer doctor``: what this machine offers for the main job, and what is wrong with it. It asks no server."""
 
 import importlib
 import os
@@ -118,7 +118,7 @@ def importable(name: str) -> Iterator[Finding]:
 
 
 def device_findings() -> Iterator[Finding]:
-    """Say what there is to compute on."""
+    """Report the available devices."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -63,7 +63,7 @@ def explain(message: str, known: Iterable[str]) -> str:
 
 
 def _nothing_given(message: str) -> str | None:
-    """Return what is missing, as a sentence; None where nothing is."""
+    """Return a sentence on what is missing; None if nothing is."""
     if flag := re.search(r"argument (--[\w.]+): expected one argument", message):
         return f"Expected a value after {flag.group(1)}, but found none."
     if missing := re.search(r"the following arguments are required: ([\w., ]+)", message):
@@ -74,7 +74,7 @@ def _nothing_given(message: str) -> str | None:
 
 
 def _no_class(message: str) -> str | None:
-    """Return that a class is not there, as a sentence; None where a class is not what is wrong."""
+    """Return a sentence on a class that does not exist; None if the error is another one."""
     if inside := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = inside.groups()
         return f"There is no class '{name}' in {module}.{nearest(name, dir(locate(module)))}"
@@ -85,7 +85,7 @@ def _no_class(message: str) -> str | None:
 
 
 def _wrong_value(message: str) -> str | None:
-    """Return what a value should have been and what it is, as a sentence; None where that cannot be read off."""
+    """Return a sentence on the expected and the actual value; None if the message does not tell them."""
     keys, given = re.findall(r'key "([\w.]+)"', message), re.search(r"(?:Got|Given) value: (.*)$", message)
     expected = message.partition("Errors:")[0]  # which repeats them, less exactly
     choices = [str(choice) for found in re.findall(r"Literal(\[.*?\])", expected) for choice in ast.literal_eval(found)]

@@ -1,4 +1,4 @@
-"""What Lightning says without being asked, and does not help here, is left out."""
+"""Silences remarks of Lightning's that do not help here."""
 
 import logging
 import warnings

@@ -97,7 +97,7 @@ class PurerCLI(LightningCLI):
             raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what is ours beside model, data and trainer."""
+        """Add our own sections beside model, data and trainer."""
         parser.add_argument("--run", type=str | None, default=None, help="run folder (default: runs/<config's name>)")
         parser.add_class_arguments(IcfilEvaluation, "evaluation")
         parser.link_arguments("model", "evaluation.learner", lambda model: model.learner, apply_on="instantiate")
@@ -146,7 +146,7 @@ class PurerCLI(LightningCLI):
         config.checkpoint.dirpath = str(folder / FOLDER)
         config.evaluation.run = str(folder)
         config.trainer.use_distributed_sampler = False
-        config.weights_only = True  # Lightning's own default depends on where the file lies
+        config.weights_only = True  # Lightning's own default depends on the file's place
         _settle_epochs(config)
         if subcommand == "fit":
             self.settings = settings_of(self.config_dump)
@@ -181,13 +181,13 @@ class PurerCLI(LightningCLI):
             raise MisconfigurationException(str(error)) from error
 
     def after_fit(self) -> None:
-        """Say where the run lies, and what to do next with it."""
+        """Print the run's folder and what can be done with it next."""
         folder = self.trainer.default_root_dir
         if is_first_rank():
             print(f"The run's folder is {folder}; to look at it: {shlex.join(['purer', 'report', str(folder)])}")
 
     def after_validate(self) -> None:
-        """Say what was found, with its interval, and where it lies."""
+        """Print the result with its interval and its file."""
         if is_first_rank() and isinstance(self.model, IcfilEvaluation):
             file = Path(self.trainer.default_root_dir) / RESULTS
             print(f"{in_words(self.model.results['results'][-1])}; kept in {file}")
@@ -244,4 +244,6 @@ def run(args: list[str]) -> None:
     except SIGTERMException:
         raise PurerError("Stopped by SIGTERM before the first update; nothing is lost.") from None
     except MisconfigurationException as error:
-        raise PurerError(f"These settings of trainer do not go together or not with this machine: {error}") from error
+        raise PurerError(
+            f"These trainer settings are incompatible with each other or with this machine: {error}"
+        ) from error

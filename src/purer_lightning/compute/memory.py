@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
 
     Otherwise glibc maps every activation of some megabytes anew, and the system fills it with zeros page by page: a
     training epoch of Conv4 on one core took 1.5 to 2.0 s like that and takes 1.2 s with this, at the same peak memory.
-    All threads share one arena, since glibc hands back what lies in the others whatever it is told. No result changes.
+    All threads share one arena, since glibc returns the memory of other arenas whatever the setting. No result changes.
     Without glibc (macOS, musl) nothing happens.
     """
     if sys.platform != "linux":

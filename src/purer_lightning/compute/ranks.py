@@ -30,7 +30,7 @@ class Ranks(NamedTuple):
 
     @classmethod
     def current(cls) -> Self:
-        """Return what torch.distributed says; alone where it has not been started."""
+        """Return this process's place by torch.distributed; alone where that has not been started."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())

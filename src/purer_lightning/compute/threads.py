@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def one_thread() -> Iterator[None]:
     """Compute on one thread within the block: sums over threads would depend on how many there are.
 
-    For what is small, too: a second thread that has had a share of it waits for the next one, and while it does so it
+    Small operations profit, too: a second thread that has had a share waits for the next one, and while it waits it
     takes a core from whoever works.
 
     Where there is one thread already, nothing is set, at the end neither: a generator that has such a block in it may

@@ -111,7 +111,7 @@ class BatchedEpisodes:
         return self.grouped(learner.network, len(images)).logits(fast, images)
 
     def grouped(self, network: nn.Module, count: int) -> Grouped:
-        """Return a network's structure for so many sets of weights; made once."""
+        """Return a network's structure for ``count`` sets of weights; it is made once."""
         if (network, count) not in self._grouped:
             self._grouped[network, count] = Grouped(network, count)
         return self._grouped[network, count]

@@ -169,7 +169,7 @@ def inversion_terms(
 
 
 def in_order(found: dict[int, Tensor]) -> list[Tensor]:
-    """Return what is there for the numbers from 0 on."""
+    """Return the values in the order of their numbers, from 0."""
     return [found[number] for number in range(len(found))]
 
 

@@ -1,6 +1,6 @@
 """Calls into the compiled kernels of a block: tensors in, tensors out, no derivatives. What they compute: block.hpp.
 
-Images and activations (N, C, H, W) lie with the channels last, and so do those that are returned.
+Images and activations (N, C, H, W) are in channels-last memory, and so are those that are returned.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from purer_lightning.engine.compilation import library
 from purer_lightning.engine.kernels import SUFFIXES
 from purer_lightning.errors import PurerError
 
-FEW = 4  # channels whose convolution costs less than reading back what it gave
+FEW = 4  # up to so few channels, convolving again costs less than reading the stored result
 LARGE = 2**20  # bytes that no cache near a core holds
 LINE = 64  # bytes of a cache line, and at most of a vector
 
@@ -44,7 +44,7 @@ class _Arguments(ctypes.Structure):
 
 @cache
 def functions() -> ctypes.CDLL:
-    """Return the compiled kernels, once it is sure that they take what is passed to them.
+    """Return the compiled kernels after checking that their structure of arguments is ours.
 
     Raises:
         PurerError: their structure of arguments has another size.
@@ -234,7 +234,7 @@ def _flowing(gradients: Flowing) -> dict[str, Tensor | None]:
 
 
 def _call(name: str, given: Given, others: dict[str, Tensor | None]) -> None:
-    """Call one kernel; a tensor becomes its address, so each has to lie as the kernel expects it."""
+    """Call one kernel. A tensor is passed as its address, so its memory layout must be what the kernel expects."""
     images, channels, height, width = given.x.shape
     strides = (ctypes.c_int64 * 4)(*given.weight.stride())
     threads = torch.get_num_threads()

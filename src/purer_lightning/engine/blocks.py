@@ -97,7 +97,7 @@ def settings_of(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, float, tuple
 
 
 def by_batch(norm: nn.BatchNorm2d) -> bool:
-    """Whether a BatchNorm layer normalises by the batch's own statistics, as ``nets.batchnorm`` says."""
+    """Whether a BatchNorm layer normalises by the batch's own statistics; the rule of ``nets.batchnorm``."""
     return norm.running_mean is None or (norm.training and norm.track_running_stats)
 
 

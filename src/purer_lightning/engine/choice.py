@@ -83,7 +83,7 @@ def remark(run: Run, able: bool) -> str:
 
 
 def is_long(steps: int | None, least: int) -> bool:
-    """Whether there are at least so many steps; below 0 they are without limit, None are none."""
+    """Whether there are at least ``least`` steps; a number below 0 means no limit, None means no steps."""
     return steps is not None and not 0 <= steps < least
 
 

@@ -48,7 +48,7 @@ def _rows(images: Tensor) -> tuple[int, int, int, int]:
 
 
 def _call(name: str, x: Tensor, *arguments: Tensor | int) -> None:
-    """Call one kernel; a tensor becomes its address, so each has to lie as the kernel expects it."""
+    """Call one kernel. A tensor is passed as its address, so its memory layout must be what the kernel expects."""
     function = getattr(library().functions, f"{name}_{SUFFIXES[x.dtype]}")
     function(*(_passable(argument) for argument in (x, *arguments)), ctypes.c_int(torch.get_num_threads()))
 

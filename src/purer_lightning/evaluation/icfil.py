@@ -24,7 +24,7 @@ class CalibrationSettings:
     """Settings of ICFIL. The paper's values are not known.
 
     These were swept on meta-val of CIFAR-FS, 5-way, 1 and 5 shots: experiments/icfil_sweep.md. At 1 shot hardly any
-    setting is told apart from the defaults; at 5 shots a rate of 0.03 adds half as much again, and 20 steps twice as
+    setting differs from the defaults; at 5 shots a rate of 0.03 adds half as much again, and 20 steps twice as
     much. Further inner steps without any calibration add about as much as either.
 
     Attributes:

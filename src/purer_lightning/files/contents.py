@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says, so that an error names the true reason."""
+"""What a file is by its first bytes, whatever its name, so that an error names the true reason."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 SAFETENSORS = "a safetensors file"
 DOWNLOAD = "download it again; the address may ask for a login, or for another link"
 UNPACK = "unpack it and give the file in it"
-HEAD = 512  # bytes that are looked at; a tar archive says what it is from byte 257 on
+HEAD = 512  # bytes that are read; a tar archive is recognised from byte 257 on
 LARGEST_HEADER = 100_000_000  # bytes, of safetensors' format
 
 
@@ -48,7 +48,7 @@ WITHIN_ZIP = {
 
 
 def content_of(path: Path) -> Content | None:
-    """Return what a file is; None for what torch.save writes, and for what cannot be told.
+    """Return what a file is; None for what torch.save writes, and for anything unknown.
 
     Raises:
         OSError: it cannot be read.
@@ -81,7 +81,7 @@ def may_be_of_torch(path: Path) -> bool:
 
 
 def other_than_safetensors(path: Path) -> Content | None:
-    """Return what a file is where it is clearly no safetensors; what cannot be read or told is left to its reader."""
+    """Return what a file is if it is clearly not safetensors; unreadable and unknown files are left to their reader."""
     try:
         content = content_of(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""A lock on a folder: a file that says who writes there, and that ends with its process, however that ends.
+"""A lock on a folder: a file that names who writes there, released with its process, however that ends.
 
 The operating system's lock on that file (flock) decides where there is one: it is released when the process is killed.
 On network file systems it may hold on one machine alone, or not exist. So the file is also made exclusively, names its
@@ -36,7 +36,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock; what the file says, as JSON.
+    """Who holds a lock: the file's content, as JSON.
 
     Attributes:
         command: what it does, in words for the user.
@@ -122,7 +122,7 @@ def _opened(path: Path) -> tuple[int, bool]:
 
 
 def _flock(descriptor: int) -> bool | None:
-    """Try the operating system's lock: True if it is ours, False if another has it, None where there is none."""
+    """Try the operating system's lock: True if we got it, False if another holds it, None without such locks."""
     if fcntl is None:
         return None
     try:
@@ -179,7 +179,7 @@ def _is_same(path: Path, descriptor: int) -> bool:
 
 
 def _born(pid: int) -> str:
-    """Return when a process began, or nothing where the system does not say so or there is none."""
+    """Return when a process began, or None where it does not exist or the system does not tell."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):

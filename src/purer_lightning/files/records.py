@@ -1,4 +1,4 @@
-"""Records: JSON files of ours, read by a typed schema. Whatever is wrong with one is said in a sentence.
+"""Records: our JSON files, read by typed schemas. One sentence explains whatever is wrong with a file.
 
 A schema is a dataclass (or a NamedTuple) whose annotations say what is allowed; pydantic reads them, strictly: no text
 for a number, no number for a truth value, no NaN, no unknown field.

@@ -67,7 +67,7 @@ class ImageBank:
         return ImageBank(self.images.detach()[classes.to(self.images.device)].requires_grad_(), classes)
 
     def release(self) -> None:
-        """Give back the memory of what lies on disk; what is used next is fetched again."""
+        """Release the memory of what is kept on disk; it is read again when it is needed."""
         for each in self.mapped:
             each.release()
 

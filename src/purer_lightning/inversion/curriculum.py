@@ -1,4 +1,4 @@
-"""The Gradient Switch of Episode Curriculum Inversion: when the next images shall be harder (PURER, ECI)."""
+"""The Gradient Switch of Episode Curriculum Inversion: decides when images become harder (PURER, ECI)."""
 
 from dataclasses import dataclass
 from typing import Any

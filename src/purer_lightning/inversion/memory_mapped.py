@@ -1,4 +1,4 @@
-"""Tensors that lie in a file rather than in memory, for banks that are larger than it."""
+"""Tensors kept in a file rather than in memory, for banks that do not fit into memory."""
 
 import math
 import mmap

@@ -92,7 +92,7 @@ class Learner(nn.Module, ABC):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments in plain types: with the class, what it takes to make this learner again.
+        """The constructor's arguments in plain types; with the class they are enough to make this learner again.
 
         Those that are no attribute, or of another type, are left out.
         """
@@ -171,7 +171,7 @@ class Learner(nn.Module, ABC):
         return network_cost(replace(spec, classes=self.way))
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint or a result says about this learner, in plain types; the tasks' shape once built.
+        """Describe this learner for checkpoints and results, in plain types; with the tasks' shape once it is built.
 
         ``parameters`` and ``macs_per_query`` are those of ``cost``.
         """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from purer_lightning.nets import NetworkSpec
 
 Representation = Literal["features", "logits"]
-"""What a network says of an image: the features before its linear head, or the logits after it."""
+"""Which output of a network represents an image: the features before its linear head, or the logits after it."""
 
 
 class Cost(NamedTuple):
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
 
 
 def network_cost(spec: NetworkSpec, representation: Representation = "logits") -> Cost:
-    """Count by sending one image of no content through a network of no memory (torch's meta device).
+    """Count by a shape-only forward pass on torch's meta device.
 
     Args:
         spec: the network.

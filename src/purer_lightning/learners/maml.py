@@ -69,7 +69,7 @@ class Maml(Learner):
             if self.adapts(name, value)
         }
         held = {name: value for name, value in weights.items() if name not in fast}
-        # Where the head alone moves, what it is given stays.
+        # Where only the head is adapted, its input stays the same.
         features = self.features(weights, support) if self.adapted == "head" else None
         for _ in range(self.inner_steps if self.training else self.test_inner_steps):
             if features is None:
@@ -108,7 +108,7 @@ class Maml(Learner):
         return value.is_floating_point() and "running_" not in name
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint or a result says about this learner, in plain types."""
+        """Describe this learner for checkpoints and results, in plain types."""
         return super().describe() | {
             "inner_steps": self.inner_steps,
             "test_inner_steps": self.test_inner_steps,

@@ -1,4 +1,4 @@
-"""Baselines made of the pool itself, nothing meta-trained, behind the same protocol as every learner."""
+"""Baselines made of the pool itself, with nothing meta-trained, behind the learner protocol."""
 
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
 
 
 class PoolClassifier(FeatureClassifier):
-    """Fits a head to what teachers say of an image.
+    """Fits a head to the teachers' features or logits.
 
     Args:
         pool: folder of the pool.
@@ -80,7 +80,7 @@ class PoolClassifier(FeatureClassifier):
         )
 
     def describe(self) -> dict[str, Any]:
-        """What a result says about this baseline, in plain types: the teachers' architectures, it has none itself."""
+        """Describe this baseline for results, in plain types: with the teachers' architectures, not its own."""
         own = ("architecture", "arguments", "outputs")
         said = {key: value for key, value in super().describe().items() if key not in own}
         networks = [teacher.record.network for teacher in self._teachers]
@@ -167,7 +167,7 @@ class TeacherFineTune(Maml):
         self.network.load_state_dict({name: teacher.network.state_dict()[name] for name in wanted})
 
     def describe(self) -> dict[str, Any]:
-        """What a result says about this baseline, in plain types."""
+        """Describe this baseline for results, in plain types."""
         return super().describe() | {"teacher": self.teacher}
 
 

@@ -45,5 +45,5 @@ class ProtoNet(FeatureLearner):
         return EuclideanCentroid()
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint or a result says about this learner, in plain types."""
+        """Describe this learner for checkpoints and results, in plain types."""
         return super().describe() | {"distance": self.distance}

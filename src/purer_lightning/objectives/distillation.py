@@ -29,7 +29,7 @@ from purer_lightning.seeding import generator
 
 
 class Judged(NamedTuple):
-    """Images and what all teachers say of them.
+    """Images and all teachers' judgements of them.
 
     Attributes:
         images: (N, C, H, W).
@@ -148,7 +148,7 @@ class Distillation(Objective):
         if place == 0 or self.replay is None:
             drawn = self.draw(bank, self.batch_size * self.judged_batches, "views", update - place)
             self.replay = self.judge(drawn, Ranks.current())
-        # A checkpoint's are on the CPU; what is there already is not copied.
+        # Those of a checkpoint are on the CPU; what is on the device already is not copied.
         self.replay = Judged(*(part.to(device) for part in self.replay))
         images, targets, features = self.replay
         round_, slot = divmod(place, self.judged_batches)

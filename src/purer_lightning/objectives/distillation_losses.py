@@ -45,7 +45,7 @@ def kl(said: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
 def relational(said: Tensor, targets: Tensor, sizes: Sequence[int] = ()) -> Tensor:
     """Return smooth L1 between the images' distances to one another, each in units of their mean (Park et al. 2019).
 
-    Only how images lie to one another counts, so the two sides may have different widths.
+    Only distances between images count, so the two sides may have different widths.
 
     Args:
         said: (N, D), N at least 2.

@@ -1,4 +1,4 @@
-"""What a checkpoint has to be, in sentences, before torch or Lightning answer with a list of keys."""
+"""Validates checkpoints and explains mismatches before torch raises a list of missing keys."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from purer_lightning.files.contents import content_of
 
 FOLDER = "checkpoints"  # within a run folder
 SETTINGS = "settings"  # under which a checkpoint holds those of its run
-VALIDATION_DUE = "validation_due"  # whether a run that goes on from it begins with a validation
+VALIDATION_DUE = "validation_due"  # whether a run resumed from it begins with a validation
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
 BEST = "best.ckpt"  # by meta-val
 WORDS = ("last", "best")  # for --ckpt_path: the run folder's own checkpoints

@@ -19,7 +19,7 @@ class CsvLog(Logger):
     """Logs scalars into ``metrics.csv``: a line for each call, a column for each name, in alphabetical order.
 
     Numbers are written so that they are read back to the bit. A line is in the file as soon as it is logged. A run
-    that goes on from a checkpoint drops the lines that came after it (``cut``), so that what is computed again is not
+    that resumes from a checkpoint drops the lines that came after it (``cut``), so that what is computed again is not
     there twice. A log that is not cut begins the file anew.
 
     Args:
@@ -34,7 +34,7 @@ class CsvLog(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing: the log lies in the run folder itself."""
+        """Nothing: the log is in the run folder itself."""
         return ""
 
     @property
@@ -76,7 +76,7 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def cut(self, updates: int, due: str | None = None) -> None:
-        """Keep the lines of the first ``updates`` updates, with the columns that they fill, and go on after them.
+        """Keep the lines of the first ``updates`` updates, with the columns that they fill, and continue after them.
 
         Args:
             updates: made by the run that goes on.

@@ -1,15 +1,15 @@
-"""Lightning's own part of a checkpoint, rewritten so that a run goes on where it stopped, wherever its folder is."""
+"""Rewrites Lightning's own part of a checkpoint, so that a run resumes where it stopped, wherever its folder is."""
 
 from pathlib import Path
 from typing import Any
 
 
 def count_from(loop: dict[str, Any], updates: int, per_epoch: int, *, validation_due: bool = False) -> None:
-    """Rewrite a checkpoint's state of Lightning's (2.6) fit loop as that of a run which has made so many updates.
+    """Rewrite a checkpoint's state of Lightning's (2.6) fit loop as that of a run after ``updates`` updates.
 
     Lightning's own state depends on the hook in which it was saved: the end of an epoch is gone through once more, an
     epoch that was cut short counts as a whole one, and its validation never comes. Here the state follows from the
-    number of updates: so many whole epochs, each with its validation, and the beginning of another.
+    number of updates: whole epochs, each with its validation, and the beginning of another.
 
     Args:
         loop: is changed.
@@ -35,7 +35,7 @@ def count_from(loop: dict[str, Any], updates: int, per_epoch: int, *, validation
     # Lightning counts the last one once more, wherever it begins.
     loop["epoch_loop.state_dict"] = {"_batches_that_stepped": updates - 1}
     nothing = dict.fromkeys(counts, 0)
-    # By a batch that was begun and not done Lightning knows a validation to be made.
+    # Lightning recognises a pending validation by a batch that was started but not completed.
     total = nothing | {"ready": 1, "started": 1} if due else nothing
     loop["epoch_loop.val_loop.batch_progress"] = {"total": total, "current": dict(nothing), "is_last_batch": False}
 

@@ -1,4 +1,4 @@
-"""How far a long job has come: a bar where there is a terminal, a plain line every so often where there is none."""
+"""Progress of a long job: a bar in a terminal, a plain line from time to time elsewhere."""
 
 import time
 from collections.abc import Callable, Iterable

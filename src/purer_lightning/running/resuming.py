@@ -1,4 +1,4 @@
-"""What ``purer fit`` goes on from, and what it says about that."""
+"""How ``purer fit`` resumes: which checkpoint, which settings have changed, how a stopped run ends."""
 
 import os
 import shlex
@@ -86,7 +86,7 @@ def _flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def say_differences(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Say which settings of a run that goes on are not the checkpoint's, and that they win; or that it is done.
+    """Print which settings of a resumed run differ from the checkpoint's (they win), or that the run is complete.
 
     Args:
         checkpoint: its content; older ones say no settings.
@@ -133,7 +133,7 @@ def _said(value: Any) -> str:
 
 
 def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
-    """Say how a command that was told to stop goes on, put its job of Slurm back into the queue, and end this process.
+    """Explain how to resume a stopped command, requeue its Slurm job, and end this process.
 
     SIGUSR1 is what a job is sent before its time is over, SIGTERM when it is preempted, but also when it is cancelled,
     and then it is not to come back.
@@ -155,4 +155,4 @@ def end_interrupted(stop: Interrupted, words: Sequence[str]) -> NoReturn:
         goes_on = "--ckpt_path last" in " ".join(words).replace("=", " ")
         how = requeue(os.environ) if goes_on else f"Its command lacks --ckpt_path last, so the job ends. {how}"
     say(f"Stopped by {name} after {stop.done}, which is saved. {how}")
-    sys.exit(128 + stop.number)  # as a shell says that a signal has ended a process
+    sys.exit(128 + stop.number)  # the shell's convention for a process that a signal has ended

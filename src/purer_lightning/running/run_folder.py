@@ -107,7 +107,7 @@ def make_writable(folder: Path) -> None:
 
 
 def still_to_make(folder: Path) -> list[Path]:
-    """Return a folder and those that it lies in, from the inside out, as far as they are not there yet."""
+    """Return ``folder`` and its missing parents, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 

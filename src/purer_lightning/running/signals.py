@@ -1,4 +1,4 @@
-"""What tells a run to stop: noted when it comes, obeyed between two steps, when a checkpoint is exact."""
+"""Signals that stop a run: noted when they arrive, obeyed between two steps, where a checkpoint is exact."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """A run that was told to stop has stopped, and is saved.
+    """A run has stopped at a signal, and is saved.
 
     Args:
         number: of the signal.
@@ -42,7 +42,7 @@ class StopRequest:
         self.number = 0
 
     def listen(self, *numbers: int) -> None:
-        """Note these signals from now on, in place of whoever handled them. Only the main thread can be told."""
+        """Note these signals from now on, in place of earlier handlers. Works in the main thread alone."""
         if threading.current_thread() is threading.main_thread():
             for number in numbers:
                 signal.signal(number, self._note)
@@ -61,7 +61,7 @@ class StopRequest:
 def obey_in_evaluation(trainer: Trainer) -> None:
     """Let SIGTERM end a validation or a test at once, and SIGUSR1 not at all: there is nothing to be saved.
 
-    They take the place of Lightning's (2.6), which saves a checkpoint on SIGUSR1 that nothing can go on from, puts the
+    They take the place of Lightning's (2.6), which saves a checkpoint on SIGUSR1 from which no run can resume, puts the
     job back into the queue, and waits for the end on SIGTERM.
     """
 
@@ -83,7 +83,7 @@ def obey_in_evaluation(trainer: Trainer) -> None:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Give the signals back to those who handled them before the block."""
+    """Restore the previous handlers on exit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -85,7 +85,7 @@ def check_tasks(environment: MutableMapping[str, str], devices: int, nodes: int)
 
 
 def is_preempted(environment: Mapping[str, str]) -> bool:
-    """Whether Slurm has told this job to make room for another one, and left it a time to end by itself.
+    """Whether Slurm has preempted this job and left it time to end by itself.
 
     A job that ends within that time (GraceTime) is done to Slurm (22.05) and not put back. One that is put back or
     cancelled by Slurm itself is no longer running when it is sent SIGTERM.
@@ -99,7 +99,7 @@ def is_preempted(environment: Mapping[str, str]) -> bool:
 
 
 def requeue(environment: Mapping[str, str]) -> str:
-    """Put this job back into the queue, and return the sentence that says so, or why it could not be done."""
+    """Requeue this job; return a sentence that reports it, or why it was not possible."""
     job = environment["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in environment:
         job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"

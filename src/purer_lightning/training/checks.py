@@ -1,4 +1,4 @@
-"""What a Trainer has to be for PurerModule to train under it, and a run that is one no more, in sentences."""
+"""Checks with readable errors: Trainer settings that cannot work, and a run that has diverged."""
 
 import torch
 from lightning import Trainer

@@ -28,7 +28,7 @@ class UpdatePlan(NamedTuple):
 
 
 class PseudoEpisodeDataModule(LightningDataModule):
-    """Owns the dynamic dataset and says which of its images make up the episodes of each meta-update.
+    """Owns the dynamic dataset and draws from it the episodes of each meta-update.
 
     Training batches are plans, not images: the images change in the very update that uses them.
 
@@ -46,7 +46,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         test_episodes: fixed episodes of the split to be tested.
         test_split: "val" is for choosing settings, "test" for the one final figure.
         teachers_per_update: how many teachers a data step asks, drawn anew for each; None for all. The images of the
-            classes that they know move, and the adversarial episode is of these; the others lie still. Those of the
+            classes that they know move, and the adversarial episode is of these; the others do not. Those of the
             meta-batch are of all classes.
         resident_teachers: leave the teachers on disk and keep at most so many in a rank's memory; None loads all.
         num_workers: worker processes that fetch real episodes.

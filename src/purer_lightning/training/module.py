@@ -99,7 +99,7 @@ class PurerModule(LightningModule):
         outer = meta_gradient(self.objective, self.learner, self.synthesis.bank, plan.meta_batch, Ranks.current())
         self.theta_step(outer.gradient)
 
-        # Feedback: has the meta-model mastered these images? Then the next ones shall be harder.
+        # Feedback: once the meta-model has mastered these images, the next ones become harder.
         self.switch.observe(outer.accuracy.item())
         check_finite(outer.difficulty, self.global_step)
         self.log_update(inversion, outer, fired=difficulty_weight > 0)
