@@ -7,7 +7,7 @@ the user types or writes into a configuration is imported by its path.
 import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from purer_lightning.errors import PurerError, nearest
 
@@ -23,22 +23,25 @@ def installed(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"purer_lightning.{kind}")}
 
 
-def by_name(kind: str, name: str, ours: Mapping[str, Any], check: Callable[[Any, str], Part]) -> Part:
+def by_name(
+    kind: str, name: str, ours: Mapping[str, Any], check: Callable[[Any, str], Part], group: str | None = None
+) -> Part:
     """Return the part of this name: ours, or an installed package's.
 
     Args:
-        kind: in the plural, such as "networks"; also the group of entry points.
+        kind: in the plural, such as "networks".
         name: as a file or a user gives it.
         ours: this package's parts by name; they win over installed ones.
         check: returns its first argument if that is such a part, and raises PurerError otherwise; its second argument
             says where the part comes from.
+        group: of entry points; ``kind`` where it is not given.
 
     Raises:
         PurerError: there is no part of this name, or an installed one cannot be imported or is of another kind.
     """
     if name in ours:
         return check(ours[name], f"'{name}'")
-    points = installed(kind)
+    points = installed(group or kind)
     if name not in points:
         known = sorted({*ours, *points})
         raise PurerError(
@@ -88,3 +91,37 @@ def subclass_of(base: type[Part]) -> Callable[[Any, str], type[Part]]:
         return part
 
     return check
+
+
+class Registry(Generic[Part]):
+    """Parts of one kind by name, and by the paths that the user of this process has named.
+
+    Args:
+        kind: in the plural, such as "networks".
+        ours: this package's by name.
+        check: see ``by_name``.
+        group: of entry points; ``kind`` where it is not given.
+    """
+
+    def __init__(
+        self, kind: str, ours: Mapping[str, Part], check: Callable[[Any, str], Part], group: str | None = None
+    ) -> None:
+        self.kind, self.ours, self.check, self.group = kind, ours, check, group or kind
+        self.named: dict[str, Part] = {}
+
+    def name(self, path: str, flag: str) -> None:
+        """Let a part of the user's own be found, here and where a pool or a checkpoint names it.
+
+        Args:
+            path: such as ``package.module.Class``. A name without a dot needs no naming.
+            flag: the flag or key that the user gave it by.
+
+        Raises:
+            PurerError: it cannot be imported, or is no such part.
+        """
+        if "." in path:
+            self.named[path] = by_path(path, flag, self.check)
+
+    def find(self, name: str) -> Part:
+        """Return a part of this name; raises as ``by_name`` does."""
+        return by_name(self.kind, name, {**self.ours, **self.named}, self.check, self.group)

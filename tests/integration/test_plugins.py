@@ -1,18 +1,26 @@
 """Parts written as an outside package writes them, named in a configuration, run through ``main([...])``."""
 
+import hashlib
+import json
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from test_front_door import column, fit, result, shrunk
 
+from plugins.head import NearestNeighbour
 from plugins.objective import Focal
 from purer_lightning.cli import main
 from purer_lightning.episode import draw_plan
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.learners import Maml
+from purer_lightning.learners.heads import HEADS
+from purer_lightning.nets import NETWORKS
 from purer_lightning.objectives import Episodic
+from purer_lightning.pool.kinds import KINDS
 from purer_lightning.seeding import generator
 
 __all__ = ["shrunk"]  # a fixture
@@ -62,3 +70,94 @@ def test_a_focus_of_0_is_the_cross_entropy_of_the_episodes(second_order: bool) -
     assert torch.allclose(outcomes[0].loss, outcomes[1].loss)
     assert torch.equal(outcomes[0].accuracy, outcomes[1].accuracy)
     assert Focal(2.0).outcome(learner, learner.weights(), bank, plan, second_order=second_order).loss < outcomes[0].loss
+
+
+def test_a_network_of_ones_own_is_teacher_and_meta_model(
+    tmp_path: Path, toy_data: Path, shrunk: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NETWORKS, "named", {})
+    pool, name = tmp_path / "pool", "plugins.network.Small"
+    words = ["--dataset", "toy", "--root", str(toy_data), "--teachers", "2", "--way", "3", "--epochs", "1"]
+    main(["pretrain", *words, "--pool", str(pool), "--architectures", f"[{name}]"])
+    own = ["--data.pool", str(pool), "--data.networks", f"[{name}]", "--model.learner.init_args.architecture", name]
+    run = fit(tmp_path / "run", shrunk, *own, updates=4)
+    monkeypatch.setattr(NETWORKS, "named", {})  # as in another process
+    pictures = ["--support", str(toy_data / "pictures"), "--export", str(tmp_path / "model.safetensors")]
+    with pytest.raises(SystemExit):
+        main(["adapt", "--ckpt_path", str(run), *pictures])
+    main(["adapt", "--ckpt_path", str(run), *pictures, "--network", name])
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_a_pool_never_names_a_network_to_import(
+    tmp_path: Path, toy_pool: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(NETWORKS, "named", {})
+    monkeypatch.delitem(sys.modules, "plugins.network", raising=False)
+    shutil.copytree(toy_pool, tmp_path / "pool")
+    manifest = tmp_path / "pool" / "pool.json"
+    manifest.write_text(manifest.read_text().replace('"conv4"', '"plugins.network.Small"'))
+    with pytest.raises(SystemExit):
+        main(["pool", "check", str(tmp_path / "pool")])
+    assert "plugins.network" not in sys.modules
+    assert "but got 'plugins.network.Small'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_head_of_ones_own_scores_a_teachers_features(
+    tmp_path: Path, shrunk: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HEADS, "named", {})
+    toy = [word for word in shrunk if not word.startswith("--data.episodes")]
+    pool = shrunk[shrunk.index("--data.pool") + 1]
+    words = ["--config", "demo.yaml", "--config", "baselines/teacher_centroid.yaml", *toy]
+    words += ["--model.learner.init_args.pool", pool, "--model.learner.init_args.head", "plugins.head.NearestNeighbour"]
+    main(["test", *[word for word in words if word != "2"], "--run", str(tmp_path)])
+    assert 0.3 < result(tmp_path / "test")["plain"]["mean"] <= 1
+    description = json.loads((tmp_path / "test" / "results.json").read_text())["meta_model"]
+    assert description["head"] == "plugins.head.NearestNeighbour"
+    assert "regularisation" not in description
+
+
+def test_a_nearest_neighbour_has_the_label_of_the_most_similar_picture() -> None:
+    support = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.6, 0.8], [-1.0, 0.0]])
+    head = NearestNeighbour()
+    state = head.fit(support, torch.tensor([0, 1, 0, 2]), way=3)
+    found = head.logits(torch.tensor([[3.0, 4.0], [0.0, 1.0], [-2.0, 0.1]]), state)
+    torch.testing.assert_close(found[0], torch.tensor([1.0, 0.8, -0.6]))
+    assert found.argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def write_linear_pool(folder: Path, toy_pool: Path) -> None:
+    """Write a pool of two teachers of plugins.teacher_kind.LinearText, of classes that the toy pool knows."""
+    content = json.loads((toy_pool / "pool.json").read_text())
+    size = content["channels"] * content["image_size"] ** 2
+    folder.mkdir()
+    content["teachers"] = content["teachers"][:2]
+    for number, teacher in enumerate(content["teachers"]):
+        rows = torch.randn(len(teacher["class_ids"]), size, generator=generator(number, "rows")).tolist()
+        (folder / f"{number}.json").write_text(json.dumps(rows))
+        teacher |= {"kind": "plugins.teacher_kind.LinearText", "file": f"{number}.json"}
+        teacher["sha256"] = hashlib.sha256((folder / f"{number}.json").read_bytes()).hexdigest()
+    (folder / "pool.json").write_text(json.dumps(content))
+
+
+@pytest.mark.filterwarnings("ignore:No BatchNorm")  # which they have not
+def test_a_kind_of_teacher_of_ones_own_is_inverted_and_never_imported_unasked(
+    tmp_path: Path,
+    toy_pool: Path,
+    shrunk: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(KINDS, "named", {})
+    monkeypatch.delitem(sys.modules, "plugins.teacher_kind", raising=False)
+    write_linear_pool(tmp_path / "pool", toy_pool)
+    with pytest.raises(SystemExit):
+        main(["pool", "check", str(tmp_path / "pool")])
+    assert "but got 'plugins.teacher_kind.LinearText'" in " ".join(capsys.readouterr().err.split())
+    assert "plugins.teacher_kind" not in sys.modules
+    own = ["--data.pool", str(tmp_path / "pool"), "--data.teacher_kinds", "[plugins.teacher_kind.LinearText]"]
+    run = fit(tmp_path / "run", shrunk, *own, updates=8)
+    assert column(run, "inversion/class")[-1] < column(run, "inversion/class")[0]
+    resident = fit(tmp_path / "resident", shrunk, *own, "--data.resident_teachers", "1", updates=8)
+    assert column(resident, "inversion/total") == column(run, "inversion/total")

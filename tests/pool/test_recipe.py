@@ -11,8 +11,8 @@ from torch import nn
 from pool.pools import NORMALISATION
 from purer_lightning.data.splits import open_split
 from purer_lightning.nets import NetworkSpec
-from purer_lightning.pool.checks import checked_network
 from purer_lightning.pool.manifest import read_manifest
+from purer_lightning.pool.networks import checked_network
 from purer_lightning.pool.pretraining import recipe
 from purer_lightning.pool.pretraining.command import teacher_classes
 from purer_lightning.pool.pretraining.jobs import Course, Job, teacher_pictures

@@ -26,7 +26,9 @@ from purer_lightning.adaptation.predictions import Prediction, labelled, show, w
 from purer_lightning.errors import PurerError
 from purer_lightning.files import check_writable, is_stdout
 from purer_lightning.learners.base import BatchNormMode
+from purer_lightning.learners.heads import HEADS
 from purer_lightning.learners.loading import import_learner
+from purer_lightning.nets import NETWORKS
 from purer_lightning.running.names import PREDICTIONS
 
 NAMED = 20  # skipped pictures that are named on the screen
@@ -42,6 +44,8 @@ def adapt(
     batchnorm: BatchNormMode | None = None,
     pool: str | None = None,
     learner: str | None = None,
+    network: str | None = None,
+    head: str | None = None,
     seed: int = 0,
 ) -> None:
     """Learn new classes from a few pictures each, and label other pictures.
@@ -63,6 +67,8 @@ def adapt(
             label see one another. By default the training's, but support instead of transductive.
         pool: folder of the pool, for checkpoints that were written before they said their normalisation.
         learner: package.module.Class of a learner of your own. A checkpoint alone never makes anything be imported.
+        network: package.module.Class of a network of your own, likewise.
+        head: package.module.Class of a head of your own, likewise.
         seed: of ICFIL's pseudo images.
     """
     if not query and not export:
@@ -72,6 +78,8 @@ def adapt(
     exports = [Path(file) for file in export or []]
     check_exports(exports)
     check_writable([*([Path(output)] if query else []), *exports])
+    NETWORKS.name(network or "", "--network")
+    HEADS.name(head or "", "--head")
     classes = find_support(Path(support))
     asked = find_query(query) if query else []
     model = load(ckpt_path, batchnorm=batchnorm, pool=pool, learner=import_learner(learner) if learner else None)

@@ -33,6 +33,8 @@ from purer_lightning.errors import PurerError
 from purer_lightning.evaluation import IcfilEvaluation
 from purer_lightning.evaluation.icfil import CalibrationSettings
 from purer_lightning.evaluation.metrics import in_words
+from purer_lightning.learners.heads import HEADS
+from purer_lightning.nets import NETWORKS
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.running.checkpoints import BEST, FOLDER
 from purer_lightning.running.csv_log import CsvLog
@@ -131,6 +133,9 @@ class PurerCLI(LightningCLI):
         config, subcommand = self.config[self.subcommand], str(self.subcommand)
         self.save_config_kwargs["asked"] = config.clone()
         self._dump_config()
+        settings = config.model.learner.init_args if config.model.learner else {}
+        for registry, key in ((NETWORKS, "architecture"), (HEADS, "head")):  # what the user has written may be imported
+            registry.name(str(settings.get(key, "")), f"model.learner.init_args.{key}")
         devices = device_count(config.trainer.devices, config.trainer.accelerator)
         check_tasks(os.environ, devices, config.trainer.num_nodes)
         run = run_folder(config)

@@ -91,7 +91,8 @@ class FeatureClassifier(FeatureLearner):
     Args:
         architecture: a name of the registry in ``purer_lightning.nets``.
         arguments: further arguments of the architecture.
-        head: "cosine" and "euclidean" are nearest centroid; "ridge" and "logistic" are fitted to unit features.
+        head: "cosine" and "euclidean" are nearest centroid; "ridge" and "logistic" are fitted to unit features;
+            or the path of a ``Head`` of your own.
         representation: "features" before the network's linear head, or its "logits", for a student with ``outputs``.
         regularisation: of ridge and logistic, above 0.
         batchnorm: whose statistics normalise the query images.
@@ -128,7 +129,7 @@ class FeatureClassifier(FeatureLearner):
 
     def describe(self) -> dict[str, Any]:
         """What a result says about this learner, in plain types."""
-        regularised = self.head_name in ("ridge", "logistic")
+        regularised = self._head.regularised
         said = {"head": self.head_name, "representation": self.representation}
         return super().describe() | said | ({"regularisation": self.regularisation} if regularised else {})
 

@@ -7,7 +7,7 @@ tensors, so that they can be learnt. All but ``Logistic`` can be differentiated 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,15 +15,33 @@ from torch.nn import functional as F
 
 from purer_lightning.errors import PurerError
 from purer_lightning.nets.functional import Weights
+from purer_lightning.plugs import Registry, subclass_of
 
-HeadName = Literal["cosine", "euclidean", "ridge", "logistic"]
+HeadName = str
+"""Of one of ``HEADS``."""
 
 NEWTON_STEPS = 200
 GRADIENT_NORM = 1e-10
 
 
 class Head(ABC):
-    """A classifier of features, made from a few labelled ones."""
+    """A classifier of features, made from a few labelled ones.
+
+    A head of your own is a subclass; name it by its path (``head: package.module.Class``), or offer it to others by an
+    entry point of the group ``purer_lightning.heads``. Compute in operations that autograd can differentiate if a
+    learner is to be trained through it.
+
+    Attributes:
+        regularised: whether a learner's ``regularisation`` means anything to it.
+    """
+
+    regularised: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, regularisation: float) -> Self:
+        """Return the head for features of any size; by default the one without arguments."""
+        del regularisation
+        return cls()
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor, way: int) -> Weights:
@@ -88,9 +106,16 @@ class Ridge(Head):
         unit_length: l2-normalise features first, so that ``regularisation`` means the same whatever their size.
     """
 
+    regularised = True
+
     regularisation: float | Tensor = 1.0
     scale: float | Tensor = 1.0
     unit_length: bool = False
+
+    @classmethod
+    def of(cls, regularisation: float) -> Self:
+        """Return the regression on features of length 1."""
+        return cls(regularisation, unit_length=True)
 
     def fit(self, features: Tensor, labels: Tensor, way: int) -> Weights:
         """Return ``weight``, (way, D)."""
@@ -123,7 +148,14 @@ class Logistic(Head):
         regularisation: above 0.
     """
 
+    regularised = True
+
     regularisation: float = 1.0
+
+    @classmethod
+    def of(cls, regularisation: float) -> Self:
+        """Return the regression with this penalty."""
+        return cls(regularisation)
 
     def fit(self, features: Tensor, labels: Tensor, way: int) -> Weights:
         """Return ``weight``, (way, D).
@@ -191,11 +223,18 @@ def one_hot(labels: Tensor, way: int, like: Tensor) -> Tensor:
     return (labels.unsqueeze(1) == torch.arange(way, device=labels.device)).to(like)
 
 
+HEADS: Registry[type[Head]] = Registry(
+    "heads",
+    {"cosine": CosineCentroid, "euclidean": EuclideanCentroid, "ridge": Ridge, "logistic": Logistic},
+    subclass_of(Head),  # type: ignore[type-abstract]  # mypy wants a class that can be made
+)
+
+
 def make_head(name: HeadName, regularisation: float) -> Head:
     """Return the head of that name for features of any size.
 
     Args:
-        name: see ``HeadName``.
+        name: one of ``HEADS``.
         regularisation: for ridge and logistic.
 
     Raises:
@@ -206,12 +245,4 @@ def make_head(name: HeadName, regularisation: float) -> Head:
             f"Expected the learner's regularisation to be above 0 and finite, but got {regularisation}; change "
             "model.learner.init_args.regularisation."
         )
-    heads: dict[HeadName, Head] = {
-        "cosine": CosineCentroid(),
-        "euclidean": EuclideanCentroid(),
-        "ridge": Ridge(regularisation, unit_length=True),
-        "logistic": Logistic(regularisation),
-    }
-    if name not in heads:
-        raise PurerError(f"Expected the learner's head to be one of {get_args(HeadName)}, but got '{name}'.")
-    return heads[name]
+    return HEADS.find(name).of(regularisation)

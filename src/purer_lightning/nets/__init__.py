@@ -1,22 +1,31 @@
-"""Networks by name. A pool on disk names an architecture; it never names code to import."""
+"""Networks by name: ours, those of installed packages, and the user's own. A file never names code to import."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from purer_lightning.errors import PurerError, nearest
+from purer_lightning.errors import PurerError
 from purer_lightning.files.records import STRICT, checked
 from purer_lightning.nets.conv4 import Conv4
 from purer_lightning.nets.resnet import resnet10, resnet18
+from purer_lightning.plugs import Registry
 
 LARGEST = 10**6  # of any size in a description; more is a damaged file
-ARCHITECTURES = {"conv4": Conv4, "resnet10": resnet10, "resnet18": resnet18}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"conv4": Conv4, "resnet10": resnet10, "resnet18": resnet18}
 
 
 class FewShotNetwork(Protocol):
-    """What every network here offers beside being an ``nn.Module``: a backbone and a linear head."""
+    """What every network offers beside being an ``nn.Module``: a backbone and a linear head.
+
+    A network of your own is a class (or a function that returns one) which takes the arguments ``classes``,
+    ``channels``, ``image_size`` and ``running_statistics``, all by name, and further whole numbers of your own. Without
+    ``running_statistics`` its BatchNorm layers are ``nets.batchnorm.BatchNorm2d`` that track none. ``forward(images)``
+    is ``head(features(images))``. Name it by its path (``NETWORKS.name`` in Python), or offer it to others by an entry
+    point of the group ``purer_lightning.networks``.
+    """
 
     head: nn.Linear
 
@@ -25,12 +34,21 @@ class FewShotNetwork(Protocol):
         ...
 
 
+def _callable(part: Any, where: str) -> Callable[..., nn.Module]:
+    if not callable(part):
+        raise PurerError(f"Expected a class or function that makes a network, but {where} is none; name another.")
+    return cast("Callable[..., nn.Module]", part)
+
+
+NETWORKS = Registry("networks", ARCHITECTURES, _callable)
+
+
 @dataclass
 class NetworkSpec:
     """An architecture as data.
 
     Attributes:
-        architecture: a key of ``ARCHITECTURES``.
+        architecture: one of ours or of an installed package, or the path of one that the user has named.
         classes: outputs of the linear head.
         channels: image channels.
         image_size: height and width in pixels.
@@ -54,14 +72,10 @@ class NetworkSpec:
         Raises:
             PurerError: unknown architecture or argument.
         """
-        if self.architecture not in ARCHITECTURES:
-            raise PurerError(
-                f"Expected an architecture among {sorted(ARCHITECTURES)}, but got '{self.architecture}'."
-                f"{nearest(self.architecture, ARCHITECTURES)}"
-            )
+        make = NETWORKS.find(self.architecture)
         checked(asdict(self), NetworkSpec, f"The description of a network '{self.architecture}'", "correct it")
         try:
-            return ARCHITECTURES[self.architecture](
+            network: Any = make(
                 classes=self.classes,
                 channels=self.channels,
                 image_size=self.image_size,
@@ -72,3 +86,9 @@ class NetworkSpec:
             raise PurerError(
                 f"The arguments {self.arguments} do not fit {self.architecture}: {str(error).splitlines()[0]}."
             ) from error
+        if not (isinstance(getattr(network, "head", None), nn.Linear) and callable(getattr(network, "features", None))):
+            raise PurerError(
+                f"Expected the network '{self.architecture}' to have a method 'features' and a linear layer 'head', "
+                "but it has not; see purer_lightning.nets.FewShotNetwork."
+            )
+        return cast("nn.Module", network)

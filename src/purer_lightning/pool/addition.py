@@ -11,10 +11,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from purer_lightning.errors import PurerError
-from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets import NETWORKS, NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
-from purer_lightning.pool.checks import check_classes, check_record, checked_network
+from purer_lightning.pool.checks import check_classes, check_record
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, TeacherRecord, check_normalisation, read_manifest
+from purer_lightning.pool.networks import checked_network
 from purer_lightning.pool.weights import COUNTER, read_weights, tensors_of
 from purer_lightning.pool.writing import check_same_images, pool_lock, store_teacher
 
@@ -60,6 +61,7 @@ def add(
     check_normalisation(normalisation, channels, "`mean` and `std`")
     _check_scale(normalisation)
     _check_accuracy(held_out_accuracy)
+    NETWORKS.name(architecture, "--architecture")
     spec = NetworkSpec(architecture, len(class_names), channels, image_size, arguments or {})
     name = name or Path(weights).stem
     record = TeacherRecord(

@@ -1,21 +1,16 @@
 """Everything that can be wrong with a teacher, found before it is used; ``purer pool check`` shows it as a table."""
 
 import hashlib
-import re
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Column, Table
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor, nn
+from torch import nn
 
 from purer_lightning.errors import PurerError
-from purer_lightning.nets import NetworkSpec
+from purer_lightning.pool.kinds import read_teacher
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, read_manifest
-
-_AGAIN = "Make it again with `purer pretrain`, or put a good one there with `purer pool add`."
+from purer_lightning.pool.networks import AGAIN, described
 
 
 def check(folder: str) -> None:
@@ -41,7 +36,7 @@ def check(folder: str) -> None:
             verdict = "bad"
         accuracy = "" if record.held_out_accuracy is None else f"{100 * record.held_out_accuracy:.1f}"
         names = ", ".join(record.class_names)
-        table.add_row(record.name, _described(record.network), names, accuracy, parameters, verdict)
+        table.add_row(record.name, described(record.network), names, accuracy, parameters, verdict)
     Console().print(table)
     complaints += _complaint_about_classes(manifest)
     if complaints:
@@ -82,23 +77,14 @@ def checked_teacher(folder: Path, manifest: PoolManifest, record: TeacherRecord)
     """
     where = f"Teacher '{record.name}' ({folder / record.file})"
     check_record(manifest, record, where)
-    try:
-        content = (folder / record.file).read_bytes()
-    except OSError as error:
-        raise PurerError(f"{where}: its file cannot be read ({error.strerror}). {_AGAIN}") from error
-    try:
-        weights = load(content)
-    except SafetensorError as error:
-        raise PurerError(
-            f"{where}: expected a complete safetensors file, but it is truncated or damaged ({error}). {_AGAIN}"
-        ) from error
+    network, content = read_teacher(folder, record, where)
     found = hashlib.sha256(content).hexdigest()
     if found != record.sha256:
         raise PurerError(
             f"{where}: expected sha256 {record.sha256[:12]}..., but found {found[:12]}...: the file is not the one "
-            f"that the pool describes. {_AGAIN}"
+            f"that the pool describes. {AGAIN}"
         )
-    return checked_network(weights, record.network, where)
+    return network
 
 
 def check_record(manifest: PoolManifest, record: TeacherRecord, where: str) -> None:
@@ -127,79 +113,9 @@ def check_record(manifest: PoolManifest, record: TeacherRecord, where: str) -> N
             )
 
 
-def checked_network(weights: dict[str, Tensor], spec: NetworkSpec, where: str) -> nn.Module:
-    """Return the network of ``spec`` with these weights, frozen and in evaluation mode.
-
-    Args:
-        weights: state_dict, float32 (BatchNorm's batch counters int64).
-        spec: what the weights should be of.
-        where: how to call the teacher in an error.
-
-    Raises:
-        PurerError: unknown architecture, wrong names or shapes, a head of another size, values not finite, a running
-            variance that is not positive.
-    """
-    try:
-        with torch.device("meta"):  # no memory, and nothing drawn from the global generator
-            network = spec.build(running_statistics=True).float()  # whatever precision a Trainer builds its own in
-    except PurerError as error:
-        raise PurerError(f"{where}: {error}") from error
-    _check_shapes(weights, network.state_dict(), spec, where)
-    for name, tensor in weights.items():
-        _check_values(name, tensor, where)
-    network.load_state_dict(weights, assign=True)
-    return network.requires_grad_(False).eval()
-
-
-def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor], spec: NetworkSpec, where: str) -> None:
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or unknown:
-        raise PurerError(
-            f"{where}: its tensors are not those of {_described(spec)}: missing {_some(missing)}, unexpected "
-            f"{_some(unknown)}. Name the architecture that it is of, or rename its tensors."
-        )
-    outputs = found["head.weight"].shape[0] if found["head.weight"].dim() else 0
-    if outputs != spec.classes:
-        raise PurerError(
-            f"{where}: its head has {outputs} outputs, but {spec.classes} classes are named for it. "
-            "Name exactly one class for each output, in the order of the outputs."
-        )
-    for name, tensor in expected.items():
-        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
-            raise PurerError(
-                f"{where}: '{name}' is {_tensor(found[name])}, but {_described(spec)} for {spec.channels} x "
-                f"{spec.image_size} x {spec.image_size} images has {_tensor(tensor)}. "
-                "Give the architecture, arguments and image size that it was trained with."
-            )
-
-
-def _check_values(name: str, tensor: Tensor, where: str) -> None:
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
-        raise PurerError(f"{where}: '{name}' has {bad} values that are NaN or infinite. {_AGAIN}")
-    if name.endswith("running_var") and bool((tensor <= 0).any()):
-        raise PurerError(
-            f"{where}: '{name}' has a variance of {float(tensor.min()):g}, but BatchNorm's running variances are "
-            f"positive. {_AGAIN}"
-        )
-
-
 def _complaint_about_classes(manifest: PoolManifest) -> list[str]:
     try:
         check_classes(manifest)
     except PurerError as error:
         return [str(error)]
     return []
-
-
-def _described(spec: NetworkSpec) -> str:
-    arguments = ", ".join(f"{name} {value}" for name, value in spec.arguments.items())
-    return f"{spec.architecture} ({arguments})" if arguments else spec.architecture
-
-
-def _some(names: list[str]) -> str:
-    return (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"
-
-
-def _tensor(tensor: Tensor) -> str:
-    return f"{re.sub('torch[.]', '', str(tensor.dtype))} {tuple(tensor.shape)}"

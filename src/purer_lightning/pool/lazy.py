@@ -6,11 +6,11 @@ from threading import Lock
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from purer_lightning.errors import PurerError
-from purer_lightning.pool.checks import check_record, checked_network, checked_teacher
+from purer_lightning.pool.checks import check_record, checked_teacher
+from purer_lightning.pool.kinds import read_teacher
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord
 
 
@@ -67,7 +67,7 @@ class Resident:
             self._checked.add(record.name)
             return checked_teacher(self.folder, self.manifest, record)
         where = f"Teacher '{record.name}' ({self.folder / record.file})"
-        return checked_network(load_file(self.folder / record.file), record.network, where)
+        return read_teacher(self.folder, record, where)[0]
 
 
 class MappedTeacher(NamedTuple):

@@ -17,6 +17,7 @@ from purer_lightning.nets.normalisation import Normalisation
 
 FORMAT = 1
 MANIFEST = "pool.json"
+STATE_DICT = "state_dict"
 REMEDY = (
     "restore it, or delete it and run the command that made the pool again: teachers whose records are intact are kept"
 )
@@ -35,6 +36,7 @@ class TeacherRecord:
         class_ids: global ids within the data set; output k of the head stands for ``class_ids[k]``, in any order.
         class_names: names of the same classes, in the same order.
         held_out_accuracy: fraction 0 to 1 on images of its classes kept out of training; None when nobody measured it.
+        kind: how its file is read: one of ``pool.kinds.KINDS``.
     """
 
     __pydantic_config__ = STRICT
@@ -47,6 +49,7 @@ class TeacherRecord:
     class_ids: list[Annotated[int, Field(ge=0, lt=2**63)]]
     class_names: list[str]
     held_out_accuracy: Annotated[float, Field(ge=0, le=1)] | None
+    kind: str = STATE_DICT
 
 
 @dataclass
@@ -66,6 +69,13 @@ class PoolManifest:
     channels: Annotated[int, Field(ge=1, le=LARGEST)]
     normalisation: Normalisation
     teachers: list[TeacherRecord]
+
+
+def _plain(record: TeacherRecord) -> dict[str, Any]:
+    content = asdict(record)
+    if record.kind == STATE_DICT:  # as pools have always been written
+        del content["kind"]
+    return content
 
 
 Manifest = TypeVar("Manifest", bound=PoolManifest)
@@ -101,7 +111,7 @@ def encode(manifest: PoolManifest) -> dict[str, Any]:
         "image_size": manifest.image_size,
         "channels": manifest.channels,
         "normalisation": {"mean": list(manifest.normalisation.mean), "std": list(manifest.normalisation.std)},
-        "teachers": [asdict(record) for record in manifest.teachers],
+        "teachers": [_plain(record) for record in manifest.teachers],
     }
 
 

@@ -14,6 +14,8 @@ from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
 from purer_lightning.inversion.synthesis import Synthesis
+from purer_lightning.nets import NETWORKS
+from purer_lightning.pool.kinds import KINDS
 from purer_lightning.pool.manifest import read_manifest
 from purer_lightning.pool.teachers import AnyTeacher, Pool, load_pool
 from purer_lightning.seeding import generator
@@ -49,6 +51,8 @@ class PseudoEpisodeDataModule(LightningDataModule):
             classes that they know move, and the adversarial episode is of these; the others do not. Those of the
             meta-batch are of all classes.
         resident_teachers: leave the teachers on disk and keep at most so many in a rank's memory; None loads all.
+        networks: networks of your own that teachers or the meta-model are of, by their paths: see ``nets.NETWORKS``.
+        teacher_kinds: kinds of teacher of your own, by their paths: see ``pool.kinds.TeacherKind``.
         num_workers: worker processes that fetch real episodes.
         seed: every draw follows from it; linked to the run's seed.
 
@@ -78,8 +82,14 @@ class PseudoEpisodeDataModule(LightningDataModule):
         resident_teachers: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
+        networks: list[str] | None = None,
+        teacher_kinds: list[str] | None = None,
     ) -> None:
         super().__init__()
+        for path in networks or ():
+            NETWORKS.name(path, "data.networks")
+        for path in teacher_kinds or ():
+            KINDS.name(path, "data.teacher_kinds")
         self.dataset, self.pool, self.root = dataset, pool, root
         self.way, self.shot, self.query = way, shot, query
         self.images_per_class = shot + query if images_per_class is None else images_per_class

@@ -12,7 +12,7 @@ import torch
 
 from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.errors import PurerError
-from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets import NETWORKS, NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.checks import checked_teacher
 from purer_lightning.pool.manifest import MANIFEST, PoolManifest, read_manifest
@@ -67,6 +67,8 @@ def pretrain(
     if epochs < 1 or processes < 1:
         raise PurerError(f"Expected at least 1 epoch and 1 process, but got {epochs} and {processes}.")
     split, folder, turns = open_split(root, dataset, "train"), Path(pool), architectures or ["conv4"]
+    for architecture in turns:
+        NETWORKS.name(architecture, "architectures")
     course = Course(dataset, root, folder, _normalisation(folder, split), epochs, recipe, seed, _available(device))
     jobs = []
     for number, positions in enumerate(teacher_classes(len(split.class_ids), teachers, way, seed)):

@@ -11,7 +11,7 @@ from purer_lightning.compute.memory import keep_freed_memory
 from purer_lightning.compute.threads import one_thread
 from purer_lightning.data.splits import ImageSplit, open_split
 from purer_lightning.errors import PurerError
-from purer_lightning.nets import NetworkSpec
+from purer_lightning.nets import NETWORKS, NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord
 from purer_lightning.pool.pretraining.recipe import Pictures, TeacherRecipe, split_class, train_teacher
@@ -81,6 +81,7 @@ def make_teacher(job: Job) -> Finished:
     started = perf_counter()
     keep_freed_memory()
     course = job.course
+    NETWORKS.name(job.spec.architecture, "architectures")  # in this process, too
     split = open_split(course.root, course.dataset, "train")
     train, held_out = (pictures.to(course.device) for pictures in teacher_pictures(job, split))
     with one_thread():

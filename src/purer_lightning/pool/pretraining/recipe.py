@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from purer_lightning.errors import PurerError
 from purer_lightning.nets import NetworkSpec
 from purer_lightning.nets.normalisation import Normalisation
-from purer_lightning.pool.checks import checked_network
+from purer_lightning.pool.networks import checked_network
 from purer_lightning.seeding import derived_seed, generator
 
 
