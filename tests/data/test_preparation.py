@@ -192,7 +192,10 @@ def test_a_folders_hash_is_that_of_its_sha256sum_listing_and_sees_names(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dataset": "cifar"}, "among cifar_fs, omniglot, folder, glyphs, but got 'cifar'. Did you mean 'cifar_fs'?"),
+        (
+            {"dataset": "cifar"},
+            "cifar_fs, folder, glyphs, omniglot, but got 'cifar'. Did you mean 'cifar_fs'?",
+        ),
         ({"dataset": "cifar_fs"}, "one `--source` .an archive or a folder. for cifar_fs, but got none"),
         ({"dataset": "glyphs", "source": "a"}, "no `--source` for glyphs, but got 1"),
         ({"dataset": "folder", "source": ["a", "b"]}, "one `--source` .* for folder, but got 2"),

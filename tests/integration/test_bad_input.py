@@ -88,10 +88,6 @@ def test_a_value_of_a_wrong_kind_is_told_what_it_should_be(
         (["adapt"], "Missing: ckpt_path, support; --help explains"),
         (["report"], "Missing: runs;"),
         (
-            ["data", "prepare", "nothing"],
-            "Expected dataset to be cifar_fs, omniglot, folder or glyphs, but got 'nothing'.",
-        ),
-        (
             ["adapt", "--ckpt_path", "x", "--support", "x", "--batchnorm", "runing"],
             "to be transductive, support, running or null, but got 'runing'. Did you mean 'running'?",
         ),
@@ -101,6 +97,11 @@ def test_what_is_missing_or_unknown_to_a_command_is_named(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in complaint(capsys, words, status=2)
+
+
+def test_a_data_set_that_no_reader_is_for_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = complaint(capsys, ["data", "prepare", "nothing"])
+    assert "Expected one of the data sets cifar_fs, folder, glyphs, omniglot, but got 'nothing'." in sentence
 
 
 @pytest.mark.parametrize(

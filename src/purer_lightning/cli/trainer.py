@@ -250,5 +250,5 @@ def run(args: list[str]) -> None:
         raise PurerError("Stopped by SIGTERM before the first update; nothing is lost.") from None
     except MisconfigurationException as error:
         raise PurerError(
-            f"These trainer settings are incompatible with each other or with this machine: {error}"
+            f"These settings of trainer are incompatible with each other or with this machine: {error}"
         ) from error

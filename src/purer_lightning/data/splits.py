@@ -12,15 +12,9 @@ import torch
 from torch import Tensor
 
 from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, read_dataset
+from purer_lightning.data.readers import READERS
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.nets.normalisation import Normalisation
-
-# What a user must say to `purer data prepare`, by data set; every other data set is somebody's own folder.
-_PREPARE = {
-    "cifar_fs": "cifar_fs --source cifar-100-python.tar.gz",
-    "omniglot": "omniglot --source images_background.zip",
-    "glyphs": "glyphs",
-}
 
 
 class ImageSplit:
@@ -103,7 +97,8 @@ def open_split(root: str | Path, dataset: str, split: str) -> ImageSplit:
     if not file.is_file():
         there = sorted(found.parent.name for found in root.glob(f"*/{RECORD_FILE}"))
         known = f" (prepared there: {', '.join(there)})" if there else ""
-        command = _PREPARE.get(dataset, f"folder --source FOLDER --name {shlex.quote(dataset)}")
+        reader = READERS.ours.get(dataset)
+        command = reader.hint if reader and reader.hint else f"folder --source FOLDER --name {shlex.quote(dataset)}"
         raise PurerError(
             f"The data set '{dataset}' is not prepared: looked for {file.absolute()}"
             f"{known}.{nearest(dataset, there)} "
