@@ -24,6 +24,7 @@ from purer_lightning.learners.heads import HEADS
 from purer_lightning.nets import NETWORKS
 from purer_lightning.objectives import Episodic
 from purer_lightning.pool.kinds import KINDS
+from purer_lightning.report.sections import SECTIONS
 from purer_lightning.seeding import generator
 
 __all__ = ["shrunk"]  # a fixture
@@ -190,3 +191,17 @@ def test_a_reader_of_ones_own_prepares_a_data_set(
     with pytest.raises(SystemExit):
         main(["data", "prepare", "plugins.reader.Nothing", *words])
     assert "cannot be imported" in capsys.readouterr().err
+
+
+def test_a_section_of_ones_own_stands_in_the_report(
+    tmp_path: Path, shrunk: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SECTIONS, "named", {})
+    run = fit(tmp_path / "run", shrunk, updates=8)
+    main(["report", str(run), "--sections", "[plugins.report_section.Pace]"])
+    page = (run / "report.html").read_text()
+    assert page.index('id="results"') < page.index('id="pace"')
+    assert "<td>8</td>" in page[page.index('id="pace"') :]
+    with pytest.raises(SystemExit):
+        main(["report", str(run), "--sections", "[pace]"])
+    assert "Expected one of the sections" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from purer_lightning.errors import PurerError
 from purer_lightning.report.images import address
 from purer_lightning.report.page import build
 from purer_lightning.report.runs import read_run
+from purer_lightning.report.sections import SECTIONS, Content
 from purer_lightning.running.sheets import Shown, read_sheets, save_sheet
 
 
@@ -30,6 +31,10 @@ def test_a_sheet_holds_each_picture_at_its_class_and_column(channels: int, tmp_p
     (found,) = sheets.pictures.values()
     expected = pictures.movedim(2, -1).numpy()
     assert np.array_equal(found, expected if channels == 3 else expected[..., 0])
+
+
+def page_of(run: Path) -> str:
+    return build(Content([read_run(run)], [], None, True), [section() for section in SECTIONS.ours.values()])
 
 
 def test_no_more_sheets_are_read_than_asked_for_the_first_and_the_last_among_them(tmp_path: Path) -> None:
@@ -62,7 +67,7 @@ def test_training_keeps_sheets_from_the_initial_inversion_to_the_end(run: Path) 
 
 
 def test_the_page_shows_every_class_with_its_teachers_and_a_picture_for_each_moment(run: Path) -> None:
-    page = build([read_run(run)], [])
+    page = page_of(run)
     index = json.loads((run / "gallery" / "gallery.json").read_text())
     for row in index["rows"]:
         assert f"<b>{row['name']}</b> <small>{row['teachers']}</small>" in page
@@ -76,12 +81,12 @@ def test_the_page_shows_every_class_with_its_teachers_and_a_picture_for_each_mom
 def test_a_run_without_sheets_shows_its_last_picture(run: Path) -> None:
     for file in (run / "gallery").iterdir():
         file.unlink()
-    assert 'class="sheet"' in build([read_run(run)], [])
+    assert 'class="sheet"' in page_of(run)
     (run / "pseudo_images.png").write_bytes(b"no picture")
     with pytest.raises(PurerError, match=r"pseudo_images\.png"):
-        build([read_run(run)], [])
+        page_of(run)
     (run / "pseudo_images.png").unlink()
-    assert "has left no pictures" in build([read_run(run)], [])
+    assert "has left no pictures" in page_of(run)
 
 
 def test_an_address_holds_the_picture(tmp_path: Path) -> None:
