@@ -289,3 +289,25 @@ def test_of_classifiers_of_one_name_that_are_added_at_once_one_enters(tmp_path: 
         outcomes = list(threads.map(outcome, weights))
     assert outcomes.count("added") == 1
     assert sum("already has a teacher 'one'" in found for found in outcomes) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "expected"),
+    [
+        (["", "cat"], {}, "a name for every class"),
+        (["dog", "cat"], {"class_ids": [-1, 5]}, "to be 0 or more, but got -1"),
+    ],
+)
+def test_blank_names_and_negative_ids_are_refused(
+    names: list[str], changes: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PurerError, match=expected):
+        _add(tmp_path, _saved(tmp_path)[1], names, **changes)
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_name_in_another_normal_form_is_the_class_that_the_pool_knows(tmp_path: Path) -> None:
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    _add(tmp_path, _saved(tmp_path, "one.pth")[1], [composed, "cat"])
+    _add(tmp_path, _saved(tmp_path, "two.pth")[1], ["dog", decomposed])
+    assert [record.class_ids for record in read_manifest(tmp_path / "pool").teachers] == [[0, 1], [2, 0]]

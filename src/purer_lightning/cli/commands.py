@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
 HELP = ("-h", "--help")
 TRAINER_COMMANDS = ("fit", "validate", "test")
 SEVERAL_WORDS = {"adapt": ("--query", "--export")}  # flags that take as many words as follow
+NAME_LISTS = {"add": ("--class_names",)}  # flags of lists of names, which stay as they are typed
 ONE_WORD_COMMANDS = ("prepare", "check", "show")  # what they are about follows without a flag
 MANY_WORDS_COMMANDS = ("report",)  # the same, and there may be several
 
@@ -120,9 +121,10 @@ def _run(name: str, function: Callable[..., Any], words: list[str]) -> None:
     from jsonargparse import ArgumentError, auto_cli
 
     from purer_lightning.cli.configs import resolve_configs
-    from purer_lightning.cli.messages import explain, joined_after, keys_of
+    from purer_lightning.cli.messages import explain, joined_after, keys_of, names_as_typed
 
     rest = joined_after(resolve_configs(words[1:]), SEVERAL_WORDS.get(words[0], ()))
+    rest = names_as_typed(rest, NAME_LISTS.get(words[0], ()))
     try:
         if words[0] in TRAINER_COMMANDS:
             function([words[0], *rest])

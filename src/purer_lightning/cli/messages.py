@@ -4,11 +4,13 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pydoc import locate
 from typing import Any
 
-from purer_lightning.errors import nearest
+import yaml
+
+from purer_lightning.errors import PurerError, nearest
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
@@ -29,6 +31,39 @@ def joined_after(words: Iterable[str], flags: Iterable[str]) -> list[str]:
         else:
             several.append(word)
     return joined[:-1]
+
+
+def names_as_typed(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Rewrite the lists of names that follow ``flags`` so that the parser keeps each name as it is typed.
+
+    YAML would read 01, 1e3, no, null and 2020-01-01 as numbers, booleans, nothing and dates.
+
+    Raises:
+        PurerError: what follows is no list of names.
+    """
+    rewritten: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.partition("=")
+        if before in flags:
+            rewritten.append(_names(before, word))
+        elif equals and flag in flags:
+            rewritten.append(f"{flag}={_names(flag, value)}")
+        else:
+            rewritten.append(word)
+    return rewritten
+
+
+def _names(flag: str, value: str) -> str:
+    try:
+        names = yaml.load(value, yaml.BaseLoader)  # reads every word as text, and makes nothing else
+    except yaml.YAMLError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PurerError(
+            f"Expected {flag} to be a list of names in brackets, such as '[ant, bee]', but got '{value}'; put names "
+            "that contain commas, colons or brackets in quotes."
+        )
+    return json.dumps(names)
 
 
 def keys_of(groups: Mapping[str, Callable[..., Any]]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def add(
     _check_scale(normalisation)
     _check_accuracy(held_out_accuracy)
     NETWORKS.name(architecture, "--architecture")
+    class_names = [unicodedata.normalize("NFC", each) for each in class_names]  # one name, however it was typed
+    _check_classes(class_names, class_ids)
     spec = NetworkSpec(architecture, len(class_names), channels, image_size, arguments or {})
     name = name or Path(weights).stem
     record = TeacherRecord(
@@ -118,6 +121,13 @@ def _check_name(name: str, manifest: PoolManifest, folder: Path) -> None:
         )
     if name in {record.name for record in manifest.teachers} or (folder / f"{name}.safetensors").exists():
         raise PurerError(f"The pool '{folder}' already has a teacher '{name}'. Give another `name`.")
+
+
+def _check_classes(names: list[str], ids: list[int] | None) -> None:
+    if any(not name.strip() for name in names):
+        raise PurerError(f"Expected a name for every class in `class_names`, but got {names}; fill the blank ones.")
+    if ids and min(ids) < 0:
+        raise PurerError(f"Expected `class_ids` to be 0 or more, but got {min(ids)}.")
 
 
 def _check_accuracy(accuracy: float | None) -> None:
