@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -92,6 +93,36 @@ def test_pictures_learnt_from_prove_nothing(
     main([*words, "--query", str(tmp_path / "support")])
     assert "of the 12 pictures" in capsys.readouterr().out
     assert len(rows(tmp_path)) == 20
+
+
+def test_copies_of_what_was_learnt_from_prove_nothing_whatever_their_names_and_formats(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "query" / "heart" / "copy.png").write_bytes((tmp_path / "support" / "heart" / "0.png").read_bytes())
+    Image.open(tmp_path / "support" / "airplane" / "0.png").save(tmp_path / "query" / "airplane" / "again.bmp")
+    main(words)
+    said = capsys.readouterr().out
+    assert "of the 12 pictures" in said
+    assert "Not counted, for they are pictures learnt from or copies of them: 2, such as" in said
+    assert len(rows(tmp_path)) == 14
+
+
+def test_one_picture_in_two_support_classes_is_told_of(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = (tmp_path / "support" / "heart" / "0.png").read_bytes()
+    (tmp_path / "support" / "airplane" / "heart.png").write_bytes(picture)
+    main(words)
+    assert "1 with the same pixels in more than one class" in capsys.readouterr().err
+
+
+def test_folders_of_one_name_in_two_normal_forms_are_one_class(words: list[str], tmp_path: Path) -> None:
+    composed, decomposed = (normalize(form, "Café") for form in ("NFC", "NFD"))
+    (tmp_path / "support" / "heart").rename(tmp_path / "support" / decomposed)
+    (tmp_path / "query" / "heart").rename(tmp_path / "query" / composed)
+    main(words)
+    assert {row["folder"] for row in rows(tmp_path)} == {"digit two", "airplane", composed}
+    assert {row["label"] for row in rows(tmp_path)} <= {"digit two", "airplane", composed}
 
 
 def test_photos_of_any_size_and_colour_serve_a_meta_model_for_small_grey_ones(words: list[str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class ByFileName(Reader):
         """Group the pictures by what stands before the hyphen."""
         del recipe
         classes: Classes = {}
-        for file in opened(paths, archives):
+        for file in opened(paths, archives, say):
             name, hyphen, _ = file.parts[-1].partition("-")
             if hyphen:
                 classes.setdefault(name, []).append(file.picture)

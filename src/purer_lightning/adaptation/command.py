@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -20,9 +21,12 @@ from purer_lightning.adaptation.pictures import (
     no_pictures,
     printable,
     read_pictures,
+    white_of,
     without_pictures,
 )
 from purer_lightning.adaptation.predictions import Prediction, labelled, show, write
+from purer_lightning.data.copies import Copies
+from purer_lightning.data.depth import WhiteOfSet
 from purer_lightning.errors import PurerError
 from purer_lightning.files import check_writable, is_stdout
 from purer_lightning.learners.base import BatchNormMode
@@ -86,10 +90,13 @@ def adapt(
     check_exportable(model.learner, exports)
     log = Console(stderr=True, soft_wrap=True)
     for folder in filter(Path.is_dir, map(Path, [support, *(query or [])])):
-        report_left_out(no_pictures(folder), folder, "no picture has such a suffix", "files", log)
+        report_left_out(no_pictures(folder), folder, "no picture begins as they do, or has such a suffix", "files", log)
     report_left_out(loose_pictures(Path(support)), Path(support), "they lie in no class's folder", "pictures", log)
-    shown, classifier = learn(model, classes, Path(support), log, icfil=icfil, seed=seed)
-    predictions = label(classifier, asked, {picture.path.resolve() for picture in shown}, log)
+    white = white_of([*chain(*classes.values()), *asked])
+    shown, fingerprints, classifier = learn(model, classes, Path(support), white, log, icfil=icfil, seed=seed)
+    predictions = label(classifier, asked, fingerprints, white, log)
+    for note in white.notes:
+        log.print(note, markup=False, highlight=False)
     for file in exports:
         export_classifier(classifier, file)
     if query:
@@ -100,15 +107,22 @@ def adapt(
 
 
 def learn(
-    model: MetaModel, classes: dict[str, list[OwnPicture]], folder: Path, log: Console, *, icfil: bool, seed: int
-) -> tuple[list[OwnPicture], AdaptedClassifier]:
-    """Return the support pictures that could be read, and what they made of the meta-model.
+    model: MetaModel,
+    classes: dict[str, list[OwnPicture]],
+    folder: Path,
+    white: WhiteOfSet,
+    log: Console,
+    *,
+    icfil: bool,
+    seed: int,
+) -> tuple[list[OwnPicture], set[bytes], AdaptedClassifier]:
+    """Return the support pictures that could be read, their fingerprints, and what they made of the meta-model.
 
     Raises:
         PurerError: a class of which none could be read.
     """
     found = [picture for pictures in classes.values() for picture in pictures]
-    kept, images, skipped = read_pictures(found, model.record.image_size, model.record.channels)
+    kept, images, skipped, fingerprints = read_pictures(found, model.record.image_size, model.record.channels, white)
     report_skipped(skipped, "support", log)
     readable = Counter(picture.folder for picture in kept)
     for name, pictures in classes.items():
@@ -116,18 +130,25 @@ def learn(
             raise without_pictures(name, folder / name, len(pictures))
     if images is None:
         raise AssertionError("every class has a readable picture")
-    return kept, model.adapt(images, [str(picture.folder) for picture in kept], icfil=icfil, seed=seed)
+    copies = Copies()
+    for own, image in zip(kept, images.numpy(), strict=True):
+        copies.see(image, "", str(own.folder), printable(own.path))
+    for note in copies.notes():
+        log.print(note, markup=False, highlight=False)
+    classifier = model.adapt(images, [str(picture.folder) for picture in kept], icfil=icfil, seed=seed)
+    return kept, set(fingerprints), classifier
 
 
 def label(
-    classifier: AdaptedClassifier, asked: Sequence[OwnPicture], shown: set[Path], log: Console
+    classifier: AdaptedClassifier, asked: Sequence[OwnPicture], shown: set[bytes], white: WhiteOfSet, log: Console
 ) -> list[Prediction]:
     """Label pictures, ``BATCH`` at a time; all at once where they see one another anyway.
 
     Args:
         classifier: the adapted meta-model.
         asked: pictures to label.
-        shown: resolved paths of the support pictures.
+        shown: fingerprints of the support pictures.
+        white: of all pictures of the command.
         log: where skipped pictures are named.
 
     Raises:
@@ -140,10 +161,11 @@ def label(
     with Progress(console=log, transient=True, disable=not log.is_terminal) as progress:
         task = progress.add_task("Labelling", total=len(asked))
         for pictures in in_batches(asked, batch):
-            kept, images, unread = read_pictures(pictures, record.image_size, record.channels)
+            kept, images, unread, fingerprints = read_pictures(pictures, record.image_size, record.channels, white)
             skipped += unread
             if images is not None:
-                predictions += labelled(kept, classifier.predict(images), classifier.class_names, shown)
+                copies = [fingerprint in shown for fingerprint in fingerprints]
+                predictions += labelled(kept, classifier.predict(images), classifier.class_names, copies)
             progress.advance(task, len(pictures))
     report_skipped(skipped, "query", log)
     if asked and not predictions:

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purer_lightning.data.archives import open_pictures
-from purer_lightning.data.pictures import UNREADABLE, Picture, picture_file, to_pixels
+from purer_lightning.data.archives import NO_PICTURE, LeftOut, open_pictures
+from purer_lightning.data.copies import fingerprint
+from purer_lightning.data.depth import WhiteOfSet
+from purer_lightning.data.pictures import Picture, UnreadablePicture, picture_file, read_pixels
+from purer_lightning.data.zip_names import normal_form
 from purer_lightning.errors import PurerError
 
 
@@ -18,7 +21,8 @@ class OwnPicture(NamedTuple):
 
     Attributes:
         path: of its file, as the user can open it.
-        folder: the first folder below the one that was named, which is its class; None where it lies in none.
+        folder: the first folder below the one that was named, which is its class; None where it lies in none. In
+            Unicode's normal form C.
         picture: reads it.
     """
 
@@ -34,15 +38,19 @@ class ReadPictures(NamedTuple):
         kept: those that could, in the given order.
         images: uint8 (len(kept), C, size, size); None where none could.
         skipped: those that could not, each with the reason.
+        fingerprints: of the images, by which copies are known whatever their names and formats.
     """
 
     kept: list[OwnPicture]
     images: Tensor | None
     skipped: list[str]
+    fingerprints: list[bytes]
 
 
 def find_support(folder: Path) -> dict[str, list[OwnPicture]]:
     """List the pictures of each class folder, sorted by name. Pictures in deeper folders are of the same class.
+
+    Folders whose names are one name in Unicode (é as one character or as two) are one class.
 
     Raises:
         PurerError: no such folder, fewer than two class folders in it, or one without a picture file.
@@ -56,15 +64,18 @@ def find_support(folder: Path) -> dict[str, list[OwnPicture]]:
             f"Expected one folder a class in '{folder}', each with a few pictures, but found none; put them in "
             "folders that have the classes' names."
         )
-    if len(classes) == 1:
+    if len({normal_form(inner.name) for inner in classes}) == 1:
         raise PurerError(
             f"Expected at least 2 class folders in '{folder}', for there must be something to tell apart, but found "
             f"only '{classes[0].name}'; add another."
         )
-    found_by_class = {inner.name: _below(inner, inner.name) for inner in classes}
-    for name, pictures in found_by_class.items():
+    found_by_class: dict[str, list[OwnPicture]] = {}
+    for inner in classes:
+        name = normal_form(inner.name)
+        pictures = _below(inner, name)
         if not pictures:
-            raise without_pictures(name, folder / name, sum(file.is_file() for file in (folder / name).rglob("*")))
+            raise without_pictures(name, inner, sum(file.is_file() for file in inner.rglob("*")))
+        found_by_class.setdefault(name, []).extend(pictures)
     return found_by_class
 
 
@@ -102,34 +113,44 @@ def find_query(named: Sequence[str], what: str = "--query") -> list[OwnPicture]:
     if not found:
         raise PurerError(
             f"Expected pictures in {', '.join(map(repr, named)) or 'what is named'}, but found no file with a "
-            f"picture's suffix; give {what} another."
+            f"picture's suffix or content; give {what} another."
         )
     return found
 
 
-def read_pictures(found: Sequence[OwnPicture], size: int, channels: int) -> ReadPictures:
-    """Read pictures as ``to_pixels`` does; damaged ones are skipped, each with the reason."""
+def read_pictures(
+    found: Sequence[OwnPicture], size: int, channels: int, white: WhiteOfSet | None = None
+) -> ReadPictures:
+    """Read pictures as ``to_pixels`` does; those that cannot be read are skipped, each with the reason.
+
+    Args:
+        found: the pictures.
+        size: height and width of the result.
+        channels: 1 or 3.
+        white: of a larger set that these belong to; by default they are the set.
+    """
     kept, pixels, skipped = [], [], []
+    white = white or white_of(found)
     for own in found:
         try:
-            pixels.append(to_pixels(own.picture.load(), size, channels))
+            pixels.append(read_pixels(own.picture, size, channels, white))
             kept.append(own)
-        except UNREADABLE as error:
-            skipped.append(f"{printable(own.path)} ({reason(error)})")
-    return ReadPictures(kept, torch.from_numpy(np.stack(pixels)) if pixels else None, skipped)
+        except UnreadablePicture as error:
+            skipped.append(f"{printable(own.path)} ({error})")
+    images = torch.from_numpy(np.stack(pixels)) if pixels else None
+    return ReadPictures(kept, images, skipped, list(map(fingerprint, pixels)))
 
 
-def reason(error: Exception) -> str:
-    """Return why a picture cannot be read, short and without the addresses that Pillow's own sentence holds."""
-    said = str(error)
-    return "not a picture, or of a kind that Pillow does not know" if "cannot identify" in said else said
+def white_of(found: Sequence[OwnPicture]) -> WhiteOfSet:
+    """Return the white value of these pictures together, which is found once one of them needs it."""
+    return WhiteOfSet([own.picture.load for own in found])
 
 
 def no_pictures(folder: Path) -> list[Path]:
-    """Return the files below a folder that are no pictures by their suffix, such as .heic; hidden ones left out."""
-    pictures = {own.path for own in _below(folder, None)}
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file not in pictures)
-    return [file for file in files if all(map(_is_visible, (file, *file.relative_to(folder).parents)))]
+    """Return the files below a folder that are no pictures by suffix and content; hidden ones left out."""
+    left_out: LeftOut = {}
+    with open_pictures(folder, left_out):
+        return [folder / where.split(": ", 1)[1] for where in left_out.get(NO_PICTURE, [])]
 
 
 def in_batches(found: Sequence[OwnPicture], batch: int) -> Iterator[Sequence[OwnPicture]]:
@@ -142,7 +163,7 @@ def _below(folder: Path, name: str | None) -> list[OwnPicture]:
     with open_pictures(folder) as files:  # of a folder: nothing is held open
         return [
             OwnPicture(
-                path := folder.joinpath(*file.parts),
+                path := folder / file.path,
                 name or (file.parts[0] if len(file.parts) > 1 else None),
                 picture_file(str(path), path.read_bytes),
             )

@@ -26,17 +26,20 @@ class Prediction(NamedTuple):
         picture: the picture.
         label: name of the likeliest class.
         probability: of that class, 0 to 1.
-        truth: the class whose name the picture's folder has; None where it has no class's.
+        truth: the class whose name the picture's folder has; None where it has no class's, or where the picture is one
+            of those learnt from.
+        is_copy: it is one of those learnt from, or a copy.
     """
 
     picture: OwnPicture
     label: str
     probability: float
     truth: str | None
+    is_copy: bool
 
 
 def labelled(
-    pictures: Sequence[OwnPicture], probabilities: Tensor, names: Sequence[str], shown: set[Path]
+    pictures: Sequence[OwnPicture], probabilities: Tensor, names: Sequence[str], copies: Sequence[bool]
 ) -> list[Prediction]:
     """Return the likeliest class of each picture, with the class of its folder's name.
 
@@ -44,18 +47,19 @@ def labelled(
         pictures: N of them.
         probabilities: (N, len(names)).
         names: of the classes.
-        shown: resolved paths of the support pictures, which prove nothing as queries: they count as of no class.
+        copies: whether each is a support picture, or a copy of one, which proves nothing: it counts as of no class.
     """
     likeliest = probabilities.max(dim=1)
-    rows = zip(pictures, likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+    rows = zip(pictures, likeliest.values.tolist(), likeliest.indices.tolist(), copies, strict=True)
     return [
         Prediction(
             picture,
             names[number],
             probability,
-            picture.folder if picture.folder in names and picture.path.resolve() not in shown else None,
+            picture.folder if picture.folder in names and not is_copy else None,
+            is_copy,
         )
-        for picture, probability, number in rows
+        for picture, probability, number, is_copy in rows
     ]
 
 
@@ -68,7 +72,7 @@ def write(output: Path, predictions: Sequence[Prediction]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for picture, name, probability, _ in predictions:
+        for picture, name, probability, _, _ in predictions:
             writer.writerow([picture.path, name, f"{probability:.6f}", picture.folder or ""])
 
 
@@ -88,6 +92,11 @@ def show(
         lines.append(
             f"Accuracy: {100 * count / len(known):.1f} % ({count} of the {len(known)} pictures that lie in a folder "
             "of a class's name and are not among those learnt from)."
+        )
+    if copies := [prediction.picture.path for prediction in predictions if prediction.is_copy]:
+        lines.append(
+            f"Not counted, for they are pictures learnt from or copies of them: {len(copies)}, such as "
+            f"'{printable(copies[0])}'."
         )
     lines += _of_no_class(classifier.class_names, predictions)
     lines += [f"Written: {printable(file)}" for file in written]

@@ -1,6 +1,7 @@
 """Trees of class folders, and the split of their classes: by the tree itself, by a file, or by a seed."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -12,11 +13,23 @@ import torch
 from purer_lightning.data.archives import PictureFile
 from purer_lightning.data.metadata import SPLITS
 from purer_lightning.data.pictures import Classes, Splits
+from purer_lightning.data.zip_names import normal_form
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.seeding import generator
 
 ClassNames = dict[str, list[str]]
 """Names of classes by split."""
+
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trains"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "vali", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "tests"), "test"),
+}
+_WORDS_BESIDE_SPLITS = {
+    *("", "meta", "seg", "set", "data", "dataset", "split", "part", "class", "classes"),
+    *("image", "images", "img", "imgs", "picture", "pictures", "photos", "folder", "cropped"),
+}
 
 
 class Tree(NamedTuple):
@@ -33,8 +46,10 @@ class Tree(NamedTuple):
     stray: list[str]
 
 
-def read_tree(files: Sequence[PictureFile], where: str) -> Tree:
+def read_tree(files: Sequence[PictureFile], where: str, *, in_splits: bool = True) -> Tree:
     """Group pictures by class folder, and classes by split where the tree is ``train|val|test/<class>/``.
+
+    These three are known however they are spelt (see `split_named`).
 
     Folders above all classes count for nothing, so that ``wrapper/cat/1.png`` is of class ``cat``; where classes lie
     deeper, the class is the whole path, such as ``Greek/character01``.
@@ -42,6 +57,7 @@ def read_tree(files: Sequence[PictureFile], where: str) -> Tree:
     Args:
         files: as listed by `archives.open_pictures`.
         where: the source, for messages.
+        in_splits: take folders of splits' names for splits; else put together what each split has of a class.
 
     Raises:
         PurerError: no class folders, a split missing, or a class in two splits.
@@ -59,8 +75,9 @@ def read_tree(files: Sequence[PictureFile], where: str) -> Tree:
             f"Expected one folder of pictures a class in {where}, but found {len(files)} pictures in "
             f"{len({file.parts[:-1] for file in files})} folders: give the folder (or zip) above the class folders."
         )
-    if any(_split_of(name) for name in classes):
-        return _tree_in_splits(classes, stray, where)
+    if any("/" in name and split_named(name.partition("/")[0]) for name in classes):
+        return _tree_in_splits(classes, stray, where) if in_splits else Tree(_without_splits(classes), None, stray)
+    _check_no_inner_splits(classes, where)
     return Tree(classes, None, stray)
 
 
@@ -73,22 +90,28 @@ def _shared_parts(paths: Sequence[tuple[str, ...]]) -> int:
     return same.index(False) if False in same else len(same)
 
 
-def _split_of(name: str) -> str | None:
-    """Return the split that a class's path begins with. A class of the name 'train' (CIFAR-100 has one) is no split."""
-    first, _, rest = name.partition("/")
-    return first if rest and first in SPLITS else None
+def split_named(folder: str) -> str | None:
+    """Return the split that a folder's name means: such as ``Validation``, ``meta-test`` or ``seg_train``."""
+    words = [word for word in re.split(r"[^a-z]+", folder.casefold()) if word]
+    words = [re.sub("^meta(?=.)|(?<=.)(set|data|ing_?set)$", "", word) for word in words]
+    meant = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
+    others = {word for word in words if word not in _SPLIT_WORDS}
+    return meant[0] if len(meant) == 1 and others <= _WORDS_BESIDE_SPLITS else None
 
 
 def _tree_in_splits(paths: Classes, stray: list[str], where: str) -> Tree:
-    split: ClassNames = {name: [] for name in SPLITS}
-    for path in paths:
-        own = _split_of(path)
+    """Read ``split/class`` paths; what means the same split in two spellings is one split."""
+    classes: dict[str, Classes] = {name: {} for name in SPLITS}
+    for path, pictures in paths.items():
+        first, _, name = path.partition("/")
+        own = split_named(first) if name else None
         if own is None:
             raise PurerError(
                 f"Expected every class of {where} in train/, val/ or test/, as some are, but '{path}' is not: move it, "
                 "or say by `--split_file` which class belongs where."
             )
-        split[own].append(path.removeprefix(f"{own}/"))
+        classes[own].setdefault(name, []).extend(pictures)
+    split = {own: list(members) for own, members in classes.items()}
     twice = [name for name, count in Counter(chain(*split.values())).items() if count > 1]
     empty = [name for name in SPLITS if not split[name]]
     if twice or empty:
@@ -97,8 +120,38 @@ def _tree_in_splits(paths: Classes, stray: list[str], where: str) -> Tree:
             f"Expected disjoint classes in train/, val/ and test/ of {where}, for few-shot learning is tested on "
             f"unseen classes, but {found}: give one folder of classes (split by `--seed` then) or a `--split_file`."
         )
-    classes = {name: paths[f"{own}/{name}"] for own in SPLITS for name in split[own]}
-    return Tree(classes, split, stray)
+    return Tree({name: classes[own][name] for own in SPLITS for name in split[own]}, split, stray)
+
+
+def _without_splits(paths: Classes) -> Classes:
+    classes: Classes = {}
+    for path, pictures in paths.items():
+        first, _, name = path.partition("/")
+        classes.setdefault(name if name and split_named(first) else path, []).extend(pictures)
+    return classes
+
+
+def _check_no_inner_splits(classes: Classes, where: str) -> None:
+    """Refuse ``cat/train/`` beside ``cat/test/``: as two classes they could be in meta-train and meta-test."""
+    seen: dict[tuple[str, ...], str] = {}
+    for path in classes:
+        parts = path.split("/")
+        bare = tuple(part for part in parts if split_named(part) is None)
+        if len(parts) > 1 and bare and seen.setdefault(bare, path) != path:
+            raise PurerError(
+                f"Expected every class of {where} in one folder, but '{seen[bare]}' and '{path}' are parts of one "
+                "class: put the pictures of a class together."
+            )
+
+
+def doubtful_names(names: Iterable[str]) -> list[str]:
+    """Return a sentence on each two classes whose names differ by upper and lower case alone."""
+    first: dict[str, str] = {}
+    return [
+        f"'{first[name.casefold()]}' and '{name}' differ by upper and lower case alone, and are two classes."
+        for name in names
+        if first.setdefault(name.casefold(), name) != name
+    ]
 
 
 def seeded_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassNames:
@@ -130,6 +183,13 @@ def seeded_split(names: Iterable[str], fractions: Sequence[float], seed: int) ->
     }
 
 
+def _class_name(member: object) -> str:
+    """Return a class's name as it is typed; a whole number is, in JSON, too."""
+    if isinstance(member, bool) or not isinstance(member, str | int):
+        raise ValueError(f"{json.dumps(member)} is no text; put class names in quotes")
+    return normal_form(str(member))
+
+
 def read_split_file(file: Path) -> ClassNames:
     """Read ``{"train": ["cat", ...], "val": [...], "test": [...]}``.
 
@@ -138,7 +198,7 @@ def read_split_file(file: Path) -> ClassNames:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        split = {name: [str(member) for member in content[name]] for name in SPLITS}
+        split = {name: [_class_name(member) for member in content[name]] for name in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PurerError(
             f'Expected {file} to hold {{"train": [class names], "val": [...], "test": [...]}}, '

@@ -1,7 +1,9 @@
 """``purer data prepare``: from archives, folders or fonts to memory-mapped files."""
 
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,6 @@ from rich.progress import Progress
 
 from purer_lightning.data.folders import read_split_file
 from purer_lightning.data.metadata import RECORD_FILE, DatasetRecord, SourceFile, read_dataset
-from purer_lightning.data.pictures import Splits
 from purer_lightning.data.readers import READERS, Reader, own_name
 from purer_lightning.data.writing import DatasetWriter
 from purer_lightning.errors import PurerError
@@ -58,6 +59,8 @@ def prepare(
     READERS.name(dataset, "the data set")
     reader = READERS.find(dataset)()
     _check_arguments(dataset, reader, paths, split_file, image_size)
+    if images_per_class and reader.images_per_class is None:
+        raise PurerError(f"`images_per_class` means nothing to {dataset}, which takes all there are: leave it out.")
     name = _checked_name(name or own_name(reader, dataset, paths))
     recipe: dict[str, Any] = {
         "dataset": dataset,
@@ -71,15 +74,25 @@ def prepare(
     if split_file:
         recipe |= {"split": read_split_file(Path(split_file))}
     console = Console(stderr=True, soft_wrap=True)
+    say = partial(console.print, markup=False, highlight=False)
     sources = reader.source_files(paths)
     folder = Path(root) / name
     if _is_done(folder, sources, recipe):
         console.print(f"{folder} is already prepared from this source and intact; nothing to do.")
         return folder
     with ExitStack() as archives:
-        splits = reader.read(paths, recipe, archives, console.print)
-        record = _write(Path(root), name, splits, sources, recipe, console, skip_unreadable=reader.skips_unreadable)
-    _report(record, folder, console)
+        splits = reader.read(paths, recipe, archives, say)
+        total = sum(len(pictures) for classes in splits.values() for pictures in classes.values())
+        progress = archives.enter_context(Progress(console=console, transient=True))
+        task = progress.add_task(f"Preparing {name}", total=total)
+        writer = DatasetWriter(
+            recipe["image_size"],
+            recipe["channels"],
+            skip_unreadable=reader.skips_unreadable,
+            advance=lambda: progress.advance(task),
+        )
+        record = writer.write(Path(root), name, splits, sources, recipe)
+    _report(record, writer, folder, say)
     return folder
 
 
@@ -123,37 +136,14 @@ def _is_done(folder: Path, sources: list[SourceFile], recipe: dict[str, Any]) ->
     return record.sources == sources and record.recipe == recipe and record.is_whole(folder)
 
 
-def _write(
-    root: Path,
-    name: str,
-    splits: Splits,
-    sources: list[SourceFile],
-    recipe: dict[str, Any],
-    console: Console,
-    *,
-    skip_unreadable: bool,
-) -> DatasetRecord:
-    """Write the data set under a progress bar."""
-    total = sum(len(pictures) for classes in splits.values() for pictures in classes.values())
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"Preparing {name}", total=total)
-        writer = DatasetWriter(
-            recipe["image_size"],
-            recipe["channels"],
-            skip_unreadable=skip_unreadable,
-            advance=lambda: progress.advance(task),
-        )
-        return writer.write(root, name, splits, sources, recipe)
-
-
-def _report(record: DatasetRecord, folder: Path, console: Console) -> None:
-    for picture in record.skipped[:_NAMED]:
-        console.print(f"Left out, for it cannot be read: {picture}")
-    if record.skipped:
-        console.print(
-            f"{len(record.skipped)} unreadable pictures were left out; {folder / RECORD_FILE} names them all."
-        )
+def _report(record: DatasetRecord, writer: DatasetWriter, folder: Path, say: Callable[[str], None]) -> None:
+    for picture, reason in zip(writer.skipped[:_NAMED], writer.reasons, strict=False):
+        say(f"Left out, for it cannot be read: {picture} ({reason})")
+    if writer.skipped:
+        say(f"{len(writer.skipped)} unreadable pictures were left out; {folder / RECORD_FILE} names them all.")
+    for note in writer.notes:
+        say(note)
     sizes = ", ".join(
         f"{name} {len(s.counts)} classes, {sum(s.counts):,} pictures" for name, s in record.splits.items()
     )
-    console.print(f"{folder}: {sizes}.")
+    say(f"{folder}: {sizes}.")

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import PIL
 
-from purer_lightning.data.archives import PictureFile, open_pictures
+from purer_lightning.data.archives import NO_PICTURE, SHOWN, LeftOut, PictureFile, open_pictures, say_left_out
 from purer_lightning.data.cifar import arrange_cifar_fs, read_cifar_tar
-from purer_lightning.data.folders import arrange, read_tree, seeded_split
+from purer_lightning.data.folders import arrange, doubtful_names, read_tree, seeded_split
 from purer_lightning.data.glyphs import font_sources, glyph_pictures
 from purer_lightning.data.metadata import SourceFile, source_of
 from purer_lightning.data.omniglot import read_omniglot
@@ -83,12 +83,11 @@ class CifarFs(Reader):
         self, paths: Sequence[Path], recipe: dict[str, Any], archives: ExitStack, say: Callable[[str], None]
     ) -> Splits:
         """Read the zip, the tar archive of CIFAR-100, or a folder of class folders."""
-        del say
         (path,) = paths
         if path.is_file() and not begins_like_zip(path):
             tree = read_cifar_tar(path)
         else:
-            tree = read_tree(archives.enter_context(open_pictures(path)), str(path))
+            tree = read_tree(opened(paths, archives, say), str(path))
         return arrange_cifar_fs(tree, recipe["images_per_class"], str(path))
 
 
@@ -102,8 +101,7 @@ class Omniglot(Reader):
         self, paths: Sequence[Path], recipe: dict[str, Any], archives: ExitStack, say: Callable[[str], None]
     ) -> Splits:
         """Read one archive or several, whose drawings are pooled."""
-        del say
-        return at_random(read_omniglot(opened(paths, archives), listed(paths)), recipe, listed(paths))
+        return at_random(read_omniglot(opened(paths, archives, say), listed(paths)), recipe, listed(paths))
 
 
 class Folder(Reader):
@@ -111,14 +109,26 @@ class Folder(Reader):
 
     takes_split_file = skips_unreadable = True
 
+    def recipe(self) -> dict[str, Any]:
+        """Return the version of the rules: 1 took 16 bits for granted, and Train/, Val/, Test/ for classes."""
+        return {"version": 2}
+
     def read(
         self, paths: Sequence[Path], recipe: dict[str, Any], archives: ExitStack, say: Callable[[str], None]
     ) -> Splits:
         """Take the user's split, else that of folders train, val and test, else one at random."""
-        tree = read_tree(opened(paths, archives), listed(paths))
-        for stray in tree.stray:
-            say(f"Left out, for it lies in no class folder: {stray}")
-        if split := recipe.get("split") or tree.split:
+        given: dict[str, list[str]] | None = recipe.get("split")
+        tree = read_tree(opened(paths, archives, say), listed(paths), in_splits=given is None)
+        say_left_out({"it lies in no class folder": tree.stray} if tree.stray else {}, say)
+        for sentence in doubtful_names(tree.classes):
+            say(sentence)
+        if given:
+            named = {name for names in given.values() for name in names}
+            if unused := [
+                picture.where for name in sorted(set(tree.classes) - named) for picture in tree.classes[name]
+            ]:
+                say_left_out({"the split file does not name its class": unused}, say)
+        if split := given or tree.split:
             return arrange(tree.classes, split, listed(paths))
         return at_random(tree.classes, recipe, listed(paths))
 
@@ -158,9 +168,15 @@ def at_random(classes: Classes, recipe: dict[str, Any], where: str) -> Splits:
     return arrange(classes, seeded_split(classes, recipe["fractions"], recipe["seed"]), where)
 
 
-def opened(paths: Sequence[Path], archives: ExitStack) -> list[PictureFile]:
-    """Return the pictures of all archives and folders together."""
-    return [file for path in paths for file in archives.enter_context(open_pictures(path))]
+def opened(paths: Sequence[Path], archives: ExitStack, say: Callable[[str], None]) -> list[PictureFile]:
+    """Return the pictures of all archives and folders together; say which files are none."""
+    left_out: LeftOut = {}
+    files = [file for path in paths for file in archives.enter_context(open_pictures(path, left_out))]
+    say_left_out(left_out, say)
+    inside = {where.rpartition("/")[0] for where in left_out.get(NO_PICTURE, [])}
+    if empty := sorted(inside - {file.picture.where.rpartition("/")[0] for file in files} - {""}):
+        say(f"No picture is in the folders {', '.join(empty[:SHOWN])}{', ...' if empty[SHOWN:] else ''}.")
+    return files
 
 
 def listed(paths: Sequence[Path]) -> str:

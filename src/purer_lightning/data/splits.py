@@ -13,6 +13,7 @@ from torch import Tensor
 
 from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, read_dataset
 from purer_lightning.data.readers import READERS
+from purer_lightning.data.zip_names import normal_form
 from purer_lightning.errors import PurerError, nearest
 from purer_lightning.nets.normalisation import Normalisation
 
@@ -37,7 +38,7 @@ class ImageSplit:
         self.dataset = record.name
         self.split = split
         self.class_ids = tuple(own.class_ids)
-        self.class_names = tuple(own.class_names)
+        self.class_names = tuple(map(normal_form, own.class_names))
         self.counts = torch.tensor(own.counts, dtype=torch.int64)
         self.image_size = record.image_size
         self.channels = record.channels

@@ -2,13 +2,16 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from purer_lightning.data.copies import Copies
+from purer_lightning.data.depth import WhiteOfSet
 from purer_lightning.data.metadata import RECORD_FILE, SPLITS, DatasetRecord, SourceFile, SplitRecord
-from purer_lightning.data.pictures import UNREADABLE, Classes, Picture, Splits, to_pixels
+from purer_lightning.data.pictures import Classes, Picture, Splits, UnreadablePicture, read_pixels
 from purer_lightning.errors import PurerError
 from purer_lightning.nets.normalisation import Normalisation
 
@@ -47,12 +50,19 @@ class DatasetWriter:
         channels: 1 or 3.
         skip_unreadable: leave out pictures that cannot be read, rather than stop at the first.
         advance: called after every picture, for a progress bar.
+
+    Attributes:
+        skipped: where the skipped pictures lie.
+        reasons: why each was skipped.
+        notes: sentences for the user on what was decided or noticed.
     """
 
     def __init__(self, image_size: int, channels: int, *, skip_unreadable: bool, advance: Callable[[], None]) -> None:
         self.image_size = image_size
         self.channels = channels
         self.skipped: list[str] = []
+        self.reasons: list[str] = []  # of the skipped, in their order
+        self.notes: list[str] = []
         self._skip_unreadable = skip_unreadable
         self._advance = advance
 
@@ -83,10 +93,14 @@ class DatasetWriter:
     ) -> DatasetRecord:
         """Write all files of a data set into an empty folder."""
         records: dict[str, SplitRecord] = {}
+        white = WhiteOfSet(picture.load for classes in splits.values() for of in classes.values() for picture in of)
+        copies = Copies()
         first_id = 0
         for split in SPLITS:
-            records[split] = self._write_split(folder / f"{split}.npy", splits[split], first_id)
+            read = partial(self._read, white, copies, split)
+            records[split] = self._write_split(folder / f"{split}.npy", splits[split], first_id, read)
             first_id += len(splits[split])
+        self.notes = [*white.notes, *copies.notes()]
         normalisation = train_normalisation(folder / "train.npy")
         record = DatasetRecord(
             name, self.image_size, self.channels, normalisation, sources, recipe, records, self.skipped
@@ -94,7 +108,9 @@ class DatasetWriter:
         (folder / RECORD_FILE).write_text(record.to_json(), encoding="utf-8")
         return record
 
-    def _write_split(self, file: Path, classes: Classes, first_id: int) -> SplitRecord:
+    def _write_split(
+        self, file: Path, classes: Classes, first_id: int, read: Callable[[str, Picture], np.ndarray | None]
+    ) -> SplitRecord:
         """Write one ``.npy`` picture by picture, so that memory does not grow with the data set."""
         shape = [sum(map(len, classes.values())), self.channels, self.image_size, self.image_size]
         counts = []
@@ -103,7 +119,7 @@ class DatasetWriter:
             for name, pictures in classes.items():
                 skipped = len(self.skipped)
                 for picture in pictures:
-                    if (pixels := self._read(picture)) is not None:
+                    if (pixels := read(name, picture)) is not None:
                         stream.write(pixels.tobytes())
                 counts.append(len(pictures) - len(self.skipped) + skipped)
                 if not counts[-1]:
@@ -114,19 +130,24 @@ class DatasetWriter:
         ids = list(range(first_id, first_id + len(classes)))
         return SplitRecord(ids, list(classes), counts, shape, file.stat().st_size)
 
-    def _read(self, picture: Picture) -> np.ndarray | None:
+    def _read(
+        self, white: WhiteOfSet, copies: Copies, split: str, class_name: str, picture: Picture
+    ) -> np.ndarray | None:
         """Return a picture's pixels, uint8 (C, H, W), or None where it was skipped."""
         self._advance()
         try:
-            return to_pixels(picture.load(), self.image_size, self.channels)
-        except UNREADABLE as error:
+            pixels = read_pixels(picture, self.image_size, self.channels, white)
+        except UnreadablePicture as error:
             if not self._skip_unreadable:
                 raise PurerError(
                     f"Expected a picture at {picture.where}, but it cannot be read ({error}): the archive is probably "
                     "half copied or half downloaded; get it again."
                 ) from error
             self.skipped.append(picture.where)
+            self.reasons.append(str(error))
             return None
+        copies.see(pixels, split, class_name, picture.where)
+        return pixels
 
 
 def _write_header(stream: BinaryIO, shape: list[int]) -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from purer_lightning.data.real_episodes import AT_ONCE, RealEpisodes
 from purer_lightning.data.splits import ImageSplit, open_split
+from purer_lightning.data.zip_names import normal_form
 from purer_lightning.episode import Episode, EpisodePlan, draw_plan
 from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
@@ -123,7 +124,7 @@ class PseudoEpisodeDataModule(LightningDataModule):
         """Raise PurerError where a teacher of the pool was trained on a class of this split, by its name."""
         own = set(images.class_names)
         for record in read_manifest(self.pool).teachers:
-            seen = own.intersection(record.class_names) if record.dataset == self.dataset else set()
+            seen = own.intersection(map(normal_form, record.class_names)) if record.dataset == self.dataset else set()
             if seen:
                 raise PurerError(
                     f"Expected the classes of '{self.dataset}', split {images.split}, to be new to the pool in "
