@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -10,6 +9,7 @@ from safetensors.torch import load
 from torch import nn
 
 from purer_lightning.errors import PurerError
+from purer_lightning.nets.functional import run
 from purer_lightning.plugs import Registry, subclass_of
 from purer_lightning.pool.manifest import STATE_DICT, TeacherRecord
 from purer_lightning.pool.networks import AGAIN, checked_network
@@ -28,9 +28,9 @@ class TeacherKind(ABC):
         """Return the network that a teacher's file holds, with its weights. Nothing of the file may be executed.
 
         The network maps images (N, C, H, W) in the pool's normalised pixel space to logits (N, classes), in the order
-        of ``record.class_ids``. It needs ``features`` and ``head`` (see ``nets.FewShotNetwork``) for distillation and
-        baselines, gradients with respect to the images for inversion, and ``nn.BatchNorm2d`` layers if the inversion
-        is to match their statistics.
+        of ``record.class_ids``, with gradients with respect to the images. If it has ``features`` and ``head`` (see
+        ``nets.FewShotNetwork``), which baselines on features need, its answers have to be ``head(features(images))``.
+        It needs ``nn.BatchNorm2d`` layers if the inversion is to match their statistics.
 
         Args:
             record: what the pool says about the teacher.
@@ -81,14 +81,32 @@ def read_teacher(folder: Path, record: TeacherRecord, where: str) -> tuple[nn.Mo
     return network, content
 
 
-def check_answers(network: Any, record: TeacherRecord, where: str) -> None:
-    """Raise PurerError unless a teacher answers two grey images by finite logits, one for each of its classes."""
-    spec = record.network
-    with torch.no_grad():
-        logits = network(torch.zeros(2, spec.channels, spec.image_size, spec.image_size))
+def check_answers(network: nn.Module, record: TeacherRecord, where: str) -> None:
+    """Compare a teacher's answers to two images, a ramp of grey and its negative, with what its record says.
+
+    Raises:
+        PurerError: they are not finite logits, one for each class, or have no gradient with respect to the images (the
+            inversion would move these by its priors alone), or are not ``head(features(images))``.
+    """
+    spec, remedy = record.network, f"correct its kind '{record.kind}'"
+    ramp = torch.linspace(-1, 1, spec.channels * spec.image_size**2)
+    images = torch.stack([ramp, -ramp]).view(2, spec.channels, spec.image_size, spec.image_size).requires_grad_()
+    with torch.enable_grad():
+        logits = network(images)
+        called = run(network, {}, images).logits
     if logits.shape != (2, len(record.class_ids)) or not logits.isfinite().all():
         raise PurerError(
             f"{where}: expected finite logits of shape {(2, len(record.class_ids))} for two images, but got "
-            f"{'infinite or NaN ones of ' if not logits.isfinite().all() else ''}shape {tuple(logits.shape)}; correct "
-            f"its kind '{record.kind}' or its classes."
+            f"{'infinite or NaN ones of ' if not logits.isfinite().all() else ''}shape {tuple(logits.shape)}; {remedy} "
+            "or its classes."
+        )
+    if not called.requires_grad:
+        raise PurerError(
+            f"{where}: expected logits with a gradient with respect to the images, but they have none; {remedy} so "
+            "that autograd can follow it."
+        )
+    if not torch.allclose(logits.float(), called, rtol=1e-3, atol=1e-4):
+        raise PurerError(
+            f"{where}: expected head(features(images)) to be its answer, but they differ by up to "
+            f"{(logits - called).detach().abs().max():g}; {remedy}."
         )
