@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,11 +19,14 @@ from purer_lightning.cli import main
 from purer_lightning.data.readers import READERS
 from purer_lightning.data.splits import open_split
 from purer_lightning.episode import draw_plan
+from purer_lightning.errors import PurerError
 from purer_lightning.inversion.bank import ImageBank
-from purer_lightning.learners import Maml
+from purer_lightning.learners import FeatureClassifier, Maml
 from purer_lightning.learners.heads import HEADS
+from purer_lightning.learners.loading import make_learner
 from purer_lightning.nets import NETWORKS
 from purer_lightning.objectives import Episodic
+from purer_lightning.plugs import Registry
 from purer_lightning.pool.kinds import KINDS
 from purer_lightning.report.sections import SECTIONS
 from purer_lightning.seeding import generator
@@ -86,6 +90,10 @@ def test_a_network_of_ones_own_is_teacher_and_meta_model(
     own = ["--data.pool", str(pool), "--data.networks", f"[{name}]", "--model.learner.init_args.architecture", name]
     run = fit(tmp_path / "run", shrunk, *own, updates=4)
     monkeypatch.setattr(NETWORKS, "named", {})  # as in another process
+    with pytest.raises(SystemExit):
+        main(["pool", "check", str(pool)])
+    main(["pool", "check", str(pool), "--networks", f"[{name}]"])
+    monkeypatch.setattr(NETWORKS, "named", {})
     pictures = ["--support", str(toy_data / "pictures"), "--export", str(tmp_path / "model.safetensors")]
     with pytest.raises(SystemExit):
         main(["adapt", "--ckpt_path", str(run), *pictures])
@@ -120,6 +128,48 @@ def test_a_head_of_ones_own_scores_a_teachers_features(
     description = json.loads((tmp_path / "test" / "results.json").read_text())["meta_model"]
     assert description["head"] == "plugins.head.NearestNeighbour"
     assert "regularisation" not in description
+
+
+def test_a_head_of_ones_own_is_made_again_from_a_checkpoint_only_when_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HEADS, "named", {})
+    settings = {"head": "plugins.head.NearestNeighbour"}
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "plugins.head", raising=False)
+        with pytest.raises(PurerError, match=r"one of the heads .*, but got 'plugins\.head\.NearestNeighbour'"):
+            make_learner("FeatureClassifier", settings)
+        assert "plugins.head" not in sys.modules
+    HEADS.name(settings["head"], "--head")
+    learner = make_learner("FeatureClassifier", settings)
+    assert learner.settings() == FeatureClassifier(head=settings["head"]).settings()
+    assert learner.settings()["head"] == settings["head"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "group", "part"),
+    [
+        (NETWORKS, "networks", "plugins.network:Small"),
+        (HEADS, "heads", "plugins.head:NearestNeighbour"),
+        (KINDS, "teachers", "plugins.teacher_kind:LinearText"),
+    ],
+    ids=["network", "head", "kind of teacher"],
+)
+def test_an_installed_package_offers_its_parts_by_a_short_name(
+    registry: Registry[Any], group: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(
+        f"[purer_lightning.{group}]\ntheirs = {part}\nother = pathlib:sep\n"  # a string: no part at all
+    )
+    with pytest.raises(PurerError, match="but got 'theirs'"):
+        registry.find("theirs")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registry.find("theirs").__name__ == part.partition(":")[2]
+    with pytest.raises(PurerError, match="'other', which a-package offers"):
+        registry.find("other")
 
 
 def test_a_nearest_neighbour_has_the_label_of_the_most_similar_picture() -> None:
@@ -160,6 +210,7 @@ def test_a_kind_of_teacher_of_ones_own_is_inverted_and_never_imported_unasked(
         main(["pool", "check", str(tmp_path / "pool")])
     assert "but got 'plugins.teacher_kind.LinearText'" in " ".join(capsys.readouterr().err.split())
     assert "plugins.teacher_kind" not in sys.modules
+    main(["pool", "check", str(tmp_path / "pool"), "--teacher_kinds", "[plugins.teacher_kind.LinearText]"])
     own = ["--data.pool", str(tmp_path / "pool"), "--data.teacher_kinds", "[plugins.teacher_kind.LinearText]"]
     own += ["--model.curriculum.enabled", "false"]
     run = fit(tmp_path / "run", shrunk, *own, updates=8)

@@ -8,20 +8,28 @@ from rich.table import Column, Table
 from torch import nn
 
 from purer_lightning.errors import PurerError
-from purer_lightning.pool.kinds import read_teacher
+from purer_lightning.nets import NETWORKS
+from purer_lightning.pool.kinds import KINDS, read_teacher
 from purer_lightning.pool.manifest import PoolManifest, TeacherRecord, read_manifest
 from purer_lightning.pool.networks import AGAIN, described
 
 
-def check(folder: str) -> None:
+def check(folder: str, networks: list[str] | None = None, teacher_kinds: list[str] | None = None) -> None:
     """Print a table of a pool's teachers and verify each of them.
 
     Args:
         folder: the pool's folder, with pool.json in it.
+        networks: package.module.Class of networks of your own. A pool alone never makes anything be imported.
+        teacher_kinds: package.module.Class of kinds of teacher of your own, likewise.
 
     Raises:
-        PurerError: no pool there, or, after the table, one sentence for each bad teacher.
+        PurerError: no pool there, a path that names no such part, or, after the table, one sentence for each bad
+            teacher.
     """
+    for path in networks or ():
+        NETWORKS.name(path, "--networks")
+    for path in teacher_kinds or ():
+        KINDS.name(path, "--teacher_kinds")
     manifest = read_manifest(folder)
     classes = Column("classes", overflow="fold")
     table = Table("teacher", "architecture", classes, "held-out %", "parameters", "verdict", title=f"Pool {folder}")
