@@ -101,6 +101,30 @@ def test_a_network_of_ones_own_is_teacher_and_meta_model(
     assert (tmp_path / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"class_path": "plugins.network.Small"},
+        {"class_path": "purer_lightning.learners.Maml", "init_args": {"architecture": "plugins.network.Small"}},
+    ],
+)
+def test_a_checkpoint_never_names_code_to_import_nor_changes_a_setting(
+    learner: dict[str, Any], command: str, tmp_path: Path, shrunk: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NETWORKS, "named", {})
+    monkeypatch.delitem(sys.modules, "plugins.network", raising=False)
+    run = fit(tmp_path / "run", shrunk, updates=4)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] = {"learner": learner, "meta_lr": 0.5}
+    torch.save(checkpoint, tmp_path / "theirs.ckpt")
+    words = ["--config", str(run / "config.yaml"), "--ckpt_path", str(tmp_path / "theirs.ckpt")]
+    main([command, *words, "--run", str(tmp_path / "other")])
+    assert "plugins.network" not in sys.modules
+    folder = tmp_path / "other" if command == "fit" else tmp_path / "other" / "test"
+    assert "meta_lr: 0.5" not in (folder / "config.yaml").read_text()
+
+
 def test_a_pool_never_names_a_network_to_import(
     tmp_path: Path, toy_pool: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,6 +128,9 @@ class PurerCLI(LightningCLI):
         """Parse; without the base class's warning against given arguments, since ours come from ``cli.main``."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Leave the settings as the user gave them: the base class merges a checkpoint's and imports them."""
+
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made that writes into it, and what follows from what was asked."""
         config, subcommand = self.config[self.subcommand], str(self.subcommand)
