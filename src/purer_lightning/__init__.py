@@ -24,8 +24,13 @@ _WHERE = {
 # Modules of version 0.1.0 that stand elsewhere now; their old names can still be imported.
 _MOVED = {
     "calibration": "evaluation.icfil",
+    "callbacks.last_checkpoint": "callbacks.checkpoint",
+    "callbacks.preemption": "running.signals",
     "data.datasets": "data.splits",
+    "data.examples": "cli.examples",
+    "data.own_pictures": "adaptation.pictures",
     "data.pseudo_episodes": "training.data_module",
+    "data.record": "data.metadata",
     "learners.registry": "learners.loading",
     "metrics": "evaluation.metrics",
     "normalisation": "nets.normalisation",
@@ -33,7 +38,10 @@ _MOVED = {
     "objectives.gradient": "training.gradient",
     "parallel": "compute.ranks",
     "pool.judgement": "pool.ensemble",
+    "pool.records": "pool.writing",
+    "pool.resident": "pool.lazy",
     "precision": "compute.precision",
+    "report.gallery": "running.sheets",
     "schedule": "training.schedule",
     "tracking": "running.tracking",
 }
